@@ -1,0 +1,51 @@
+# Every command below sets up what it needs first (.venv, about a minute on a new machine).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --clear --python "$$(command -v $(PYTHON))" $(VENV) && \
+		uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt; \
+	else \
+		$(PYTHON) -m venv --clear $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt; \
+	fi
+	@touch $@
+
+demo: $(READY) ## Load sample_hospitals.csv into a local directory and show how it goes
+	@$(BIN)/python -m scripts.demo
+
+run: $(READY) ## Serve on http://127.0.0.1:8000 against HOSPITAL_API_BASE_URL
+	@$(BIN)/python -m uvicorn main:app --port 8000
+
+test: $(READY) ## Run all tests
+	@$(BIN)/python -m pytest -q
+
+check: $(READY) ## Format, lint, types, import rules, then all tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(MAKE) --no-print-directory test
+
+format: $(READY) ## Format the code and mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## Measure the headline speed and the pacing against their floors (5 minutes)
+	@$(BIN)/python -m benchmarks.headline
+	@$(BIN)/python -m benchmarks.pacing
+
+clean: ## Remove the virtual environment and caches (never batch_storage)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
