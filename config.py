@@ -1,0 +1,73 @@
+"""The service's settings, from the environment or `.env`. Nothing is computed here."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Hours = Annotated[float, Field(ge=0, le=87_600, allow_inf_nan=False)]
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must be http://host or https://host")
+    _ = parts.port  # raises ValueError when it is not a number
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("it must not hold a query, a fragment or a password")
+    return value.rstrip("/")
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default; names in the environment are upper case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    hospital_api_base_url: Annotated[str, AfterValidator(_base_url)] = (
+        "https://hospital-directory.onrender.com"
+    )
+    max_csv_size: Positive = 20
+    max_upload_bytes: Positive | None = None  # None: 1 MiB, more with a larger MAX_CSV_SIZE
+    # One wave for a full file: 20 rows took 10.1 s with 10, 5.1 s with 20 (5 s creates, measured).
+    max_concurrent_requests: Positive = 20
+    http_timeout_seconds: SomeSeconds = 30.0  # the slowest warm answer seen took 7.5 s
+    http_connect_timeout_seconds: SomeSeconds = 10.0
+    create_rate_limit: NotNegative = 30
+    lookup_rate_limit: NotNegative = 50
+    rate_limit_period_seconds: SomeSeconds = 60.0
+    rate_limit_margin_seconds: Seconds = 1.0  # for requests that travel at different speeds
+    directory_batch_limit: Positive = 20
+    directory_capacity: Positive = 10_000
+    settle_seconds: Seconds = 15.0
+    max_attempts: Positive = 4
+    wake_timeout_seconds: SomeSeconds = 90.0  # a first answer after up to 60 s is reported
+    batch_storage_dir: Path = Path("batch_storage")
+    auto_resume: bool = True
+    progress_cleanup_hours: Hours = 24.0
+    max_queued_batches: Positive = 200
+    shutdown_grace_seconds: Seconds = 8.0  # within the 10 s that Docker gives
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    app_name: str = "Hospital Bulk Processing API"
+    app_version: str = "1.0.0"
+
+
+class BadSetting(Exception):
+    """A setting that cannot be right; the message names it in one line."""
+
+
+def load_settings() -> Settings:
+    """Return the settings; BadSetting if one cannot be right."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise BadSetting(f"{name} cannot be right: {first['msg']}.") from None

@@ -1,0 +1,236 @@
+"""The application: settings in, everything built and wired, `app` out."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config import BadSetting, Settings, load_settings
+from models.api import Problem
+from routers import batches, bulk, problem, progress, system
+from routers.upload_limit import UploadLimit
+from services.abandonment import Abandonment
+from services.batch_run import RunPolicy
+from services.batch_runner import BatchRunner
+from services.batch_service import BatchService, ServiceRules
+from services.claims import Claims
+from services.directory_waker import DirectoryWaker
+from services.hospital_api import HospitalApi
+from services.housekeeping import Housekeeping, HouseRules
+from services.pacing import Pace
+from services.patient_directory import Lanes, PatientDirectory
+from services.progress_tracker import ProgressTracker
+from services.storage.json_files import JsonFiles, StorageError, StorageTaken
+
+logger = logging.getLogger("hospital_bulk")
+
+LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
+MIN_UPLOAD_BYTES = 1024 * 1024
+BYTES_A_ROW = 1024  # a long row in a script of three bytes a letter
+
+
+class CannotStart(Exception):
+    """The service cannot start; the message says what to do."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; BadSetting if a setting cannot be right."""
+    settings = settings or load_settings()
+    app = FastAPI(
+        title=settings.app_name,
+        version=settings.app_version,
+        summary="Loads CSV files of hospitals into the Hospital Directory: each row, once, active.",
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.max_upload_bytes = settings.max_upload_bytes or max(
+        MIN_UPLOAD_BYTES, settings.max_csv_size * BYTES_A_ROW
+    )
+    problem.install(app)
+    for router in (system.router, bulk.router, progress.router, batches.router):
+        app.include_router(router)
+    app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
+    app.add_middleware(PlainStartFailure)
+    _document_problems(app)
+    return app
+
+
+DESCRIPTION = """
+Upload a CSV file; every row is created in the directory concurrently, then all are activated
+together. **When a batch says `completed`, the directory holds the file's rows: each one, once,
+active**, whatever failed on the way. A batch that could not be completed says why; resume it, or
+abandon it and its hospitals are deleted.
+"""
+
+
+def build_service(settings: Settings, api: HospitalApi, storage: JsonFiles) -> BatchService:
+    """Wire the service: the one place where settings become values."""
+    margin_s = settings.rate_limit_margin_seconds
+    window_s = settings.rate_limit_period_seconds + margin_s
+    lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
+    lanes = Lanes(
+        create=Pace(settings.create_rate_limit, window_s),
+        lookup=Pace(lookup_limit, window_s),
+        max_in_flight=settings.max_concurrent_requests,
+    )
+    directory = PatientDirectory(api, lanes, DirectoryWaker(api, settings.wake_timeout_seconds))
+    tracker = ProgressTracker(storage)
+    policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
+    runner = BatchRunner(directory, tracker, policy)
+    abandonment = Abandonment(directory, tracker, settings.settle_seconds)
+    claims = Claims()
+    house_rules = HouseRules(
+        directory_url=settings.hospital_api_base_url,
+        auto_resume=settings.auto_resume,
+        keep_completed=timedelta(hours=settings.progress_cleanup_hours),
+    )
+    rules = ServiceRules(
+        directory_url=settings.hospital_api_base_url,
+        validate_rows=settings.max_csv_size,
+        bulk_rows=min(
+            settings.max_csv_size, settings.directory_batch_limit, settings.directory_capacity
+        ),
+        max_batches=settings.max_queued_batches,
+        restart_hold_s=window_s if settings.create_rate_limit else 0.0,
+        shutdown_grace_s=settings.shutdown_grace_seconds,
+    )
+    housekeeping = Housekeeping(tracker, claims, runner, abandonment, house_rules)
+    return BatchService(tracker, directory, runner, abandonment, claims, housekeeping, rules)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    _configure_logging(settings.log_level)
+    storage = JsonFiles(settings.batch_storage_dir)
+    try:
+        found = await _open_storage(storage, settings)
+    except CannotStart as failure:
+        app.state.start_failure = str(failure)
+        raise
+    api = HospitalApi(
+        settings.hospital_api_base_url,
+        timeout_s=settings.http_timeout_seconds,
+        connect_timeout_s=settings.http_connect_timeout_seconds,
+    )
+    service = build_service(settings, api, storage)
+    app.state.service = service
+    service.start(found)
+    try:
+        with _stopped_by_signals(service):
+            yield
+    finally:
+        await service.close()
+        storage.close()
+
+
+async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
+    """Become the storage's owner and load it, waiting for a predecessor that shuts down."""
+    deadline_s = asyncio.get_running_loop().time() + settings.shutdown_grace_seconds + LOCK_WAIT_S
+    while True:
+        try:
+            await asyncio.to_thread(storage.open)
+            return await asyncio.to_thread(storage.load)
+        except StorageError as error:
+            logger.error(
+                "BATCH_STORAGE_DIR (%s) cannot be used: %s. Uploads are refused until it can and "
+                "the service is restarted.",
+                settings.batch_storage_dir,
+                error,
+            )
+            return []
+        except StorageTaken:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise CannotStart(
+                    f"Another process uses BATCH_STORAGE_DIR ({settings.batch_storage_dir}): stop "
+                    "it, or give this one another folder. One process owns a folder (uvicorn "
+                    "--workers 1)."
+                ) from None
+            await asyncio.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(service: BatchService) -> Iterator[None]:
+    """Tell the service of SIGTERM and SIGINT at once.
+
+    The server itself tells it only after all open requests have ended, and a request that waits
+    for its batch ends when the service stops.
+    """
+    loop = asyncio.get_running_loop()
+    previous: dict[int, Any] = {}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(service.stop)
+        if callable(previous[number]):
+            previous[number](number, frame)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(ValueError):  # not the main thread: the server's owner stops it
+            previous[number] = signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for heard, handler in previous.items():
+            signal.signal(heard, handler)
+
+
+class PlainStartFailure:
+    """ASGI middleware: the server prints one helpful sentence instead of a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_plainly(message: Message) -> None:
+            failure = getattr(scope["app"].state, "start_failure", None)
+            if message["type"] == "lifespan.startup.failed" and failure:
+                message = {**message, "message": failure}
+            await send(message)
+
+        await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
+
+
+def _configure_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger().setLevel(level)
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Put the shape of errors, which no endpoint returns as a model, into the OpenAPI document."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document["components"]["schemas"]
+        if "Problem" not in schemas:
+            shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= shape.pop("$defs", {})
+            schemas["Problem"] = shape
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _app() -> FastAPI:
+    try:
+        return create_app()
+    except BadSetting as error:
+        sys.exit(f"Cannot start: {error}")
+
+
+app = _app()

@@ -1,0 +1,209 @@
+"""A batch and its rows: statuses, the moves between them, and what follows from them.
+
+Counts, percentages and "may it be resumed" are derived from the rows, never stored beside them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from models.hospital import HospitalRow
+
+
+class RowStatus(StrEnum):
+    """Where one row stands in the directory."""
+
+    PENDING = "pending"  # never sent, or proved absent: may be sent
+    PROCESSING = "processing"  # its create is under way
+    VERIFYING = "verifying"  # sent, outcome unknown: looked up before it is sent again
+    CREATED = "created"  # the directory gave an id; inactive until the batch is activated
+    CREATED_AND_ACTIVATED = "created_and_activated"
+    FAILED = "failed"  # refused with 422, or out of tries
+
+
+ROW_MOVES: dict[RowStatus, frozenset[RowStatus]] = {
+    RowStatus.PENDING: frozenset(
+        {RowStatus.PROCESSING, RowStatus.CREATED, RowStatus.FAILED, RowStatus.VERIFYING}
+    ),
+    RowStatus.PROCESSING: frozenset(
+        {RowStatus.PENDING, RowStatus.VERIFYING, RowStatus.CREATED, RowStatus.FAILED}
+    ),
+    RowStatus.VERIFYING: frozenset({RowStatus.PENDING, RowStatus.CREATED, RowStatus.FAILED}),
+    # The directory forgets: it restarts, or drops its oldest rows.
+    RowStatus.CREATED: frozenset({RowStatus.VERIFYING, RowStatus.CREATED_AND_ACTIVATED}),
+    RowStatus.CREATED_AND_ACTIVATED: frozenset({RowStatus.VERIFYING, RowStatus.CREATED}),
+    # A resume sends again what ran out of tries; a list may show it after all.
+    RowStatus.FAILED: frozenset({RowStatus.PENDING, RowStatus.CREATED, RowStatus.VERIFYING}),
+}
+
+DONE_ROWS = frozenset({RowStatus.CREATED, RowStatus.CREATED_AND_ACTIVATED})
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands."""
+
+    INITIALIZING = "initializing"  # on disk, not yet started
+    VALIDATING = "validating"  # kept for clients, never entered
+    PROCESSING = "processing"
+    ACTIVATING = "activating"
+    COMPLETED = "completed"  # every row created, verified and active
+    RESUMABLE = "resumable"  # a resume can finish it
+    FAILED = "failed"  # every row not created was refused with 422
+    ABANDONING = "abandoning"  # its hospitals are being deleted; never resumed
+
+
+BATCH_MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
+    BatchStatus.INITIALIZING: frozenset({BatchStatus.PROCESSING, BatchStatus.RESUMABLE}),
+    BatchStatus.VALIDATING: frozenset(),
+    BatchStatus.PROCESSING: frozenset(
+        {
+            BatchStatus.ACTIVATING,
+            BatchStatus.COMPLETED,
+            BatchStatus.RESUMABLE,
+            BatchStatus.FAILED,
+        }
+    ),
+    BatchStatus.ACTIVATING: frozenset(
+        {
+            BatchStatus.PROCESSING,
+            BatchStatus.COMPLETED,
+            BatchStatus.RESUMABLE,
+            BatchStatus.FAILED,
+        }
+    ),
+    BatchStatus.COMPLETED: frozenset(),
+    BatchStatus.RESUMABLE: frozenset({BatchStatus.PROCESSING, BatchStatus.ABANDONING}),
+    BatchStatus.FAILED: frozenset({BatchStatus.ABANDONING}),
+    BatchStatus.ABANDONING: frozenset(),
+}
+
+# Statuses that do not change by themselves: a client need not ask again.
+ENDED = frozenset({BatchStatus.COMPLETED, BatchStatus.RESUMABLE, BatchStatus.FAILED})
+
+# What a process that died leaves behind.
+INTERRUPTED = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING, BatchStatus.ACTIVATING})
+
+
+class IllegalMove(Exception):
+    """A status was to change in a way that the tables above do not allow: a defect here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a batch and what became of it.
+
+    Attributes:
+        hospital: What the file says.
+        status: Where it stands.
+        hospital_id: The directory's id, while it is created.
+        error: Why it failed or is unclear, in words.
+        refused: The directory refused its content with 422: a resume does not send it again.
+        seconds: Time its creates took so far, in seconds, over all runs.
+    """
+
+    hospital: HospitalRow
+    status: RowStatus = RowStatus.PENDING
+    hospital_id: int | None = None
+    error: str | None = None
+    refused: bool = False
+    seconds: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        return self.status in DONE_ROWS
+
+    def moved(
+        self,
+        status: RowStatus,
+        *,
+        hospital_id: int | None = None,
+        error: str | None = None,
+        refused: bool = False,
+        seconds: float = 0.0,
+    ) -> "Row":
+        """Return the row in *status*, with *seconds* added; IllegalMove if it may not go there."""
+        if status is not self.status and status not in ROW_MOVES[self.status]:
+            raise IllegalMove(f"row {self.hospital.row}: {self.status} -> {status}")
+        return replace(
+            self,
+            status=status,
+            hospital_id=hospital_id,
+            error=error,
+            refused=refused,
+            seconds=self.seconds + seconds,
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """One uploaded file on its way into the directory.
+
+    Attributes:
+        id: The service's batch id, which is the directory's `creation_batch_id` too.
+        directory_url: The directory that its rows went to; no other may be resumed into.
+        rows: In file order; row n stands at index n - 1.
+        created_at: When it was accepted (UTC).
+        updated_at: When it last changed (UTC, wall clock: it must survive a restart).
+        failure_reason: Why it is not completed, for a person.
+        resume_count: Runs after the first, asked for or automatic.
+        auto_resumes: Automatic runs since a row was last created.
+        doubtful: Some exchange had an unknown outcome, or a process died while it ran.
+        unsettled: Something sent may still be applied: settle before deleting or activating.
+        seconds: Time its runs took, in seconds, up to `running_since`.
+        running_since: Monotonic time of the present run's start, in seconds; None at rest.
+        step: What is being done right now, for a person; empty at rest.
+    """
+
+    id: UUID
+    directory_url: str
+    rows: list[Row]
+    created_at: datetime
+    updated_at: datetime
+    status: BatchStatus = BatchStatus.INITIALIZING
+    failure_reason: str | None = None
+    resume_count: int = 0
+    auto_resumes: int = 0
+    doubtful: bool = False
+    unsettled: bool = False
+    seconds: float = 0.0
+    running_since: float | None = field(default=None, compare=False)
+    step: str = field(default="", compare=False)
+
+    def row(self, number: int) -> Row:
+        return self.rows[number - 1]
+
+    def counts(self) -> Counter[RowStatus]:
+        return Counter(row.status for row in self.rows)
+
+    @property
+    def created_count(self) -> int:
+        return sum(row.is_done for row in self.rows)
+
+    @property
+    def failed_count(self) -> int:
+        return sum(row.status is RowStatus.FAILED for row in self.rows)
+
+    @property
+    def is_activated(self) -> bool:
+        return all(row.status is RowStatus.CREATED_AND_ACTIVATED for row in self.rows)
+
+    @property
+    def first_open_row(self) -> int:
+        """The first row not created; one past the last if all are."""
+        return next((row.hospital.row for row in self.rows if not row.is_done), len(self.rows) + 1)
+
+    def elapsed_seconds(self, now_s: float) -> float:
+        """Return the time all runs took, the present one up to *now_s* (monotonic seconds)."""
+        running = now_s - self.running_since if self.running_since is not None else 0.0
+        return self.seconds + running
+
+    def check_move(self, status: BatchStatus) -> None:
+        """Raise IllegalMove unless the batch may go to *status*, or is there already."""
+        if status is not self.status and status not in BATCH_MOVES[self.status]:
+            raise IllegalMove(f"batch {self.id}: {self.status} -> {status}")
+
+    def snapshot(self, now_s: float) -> "Batch":
+        """Return a copy that later changes do not touch, its times as of *now_s*."""
+        return replace(self, rows=list(self.rows), seconds=self.elapsed_seconds(now_s))

@@ -1,0 +1,138 @@
+"""What can go wrong with a call, and how it is told.
+
+    BulkError
+    ├── FileRejected          400  the file has errors; nothing was sent
+    ├── BatchNotFound         404  no batch of that id
+    ├── BatchConflict         409  the batch's state does not allow it now
+    ├── UploadTooLarge        413  more bytes than MAX_UPLOAD_BYTES
+    ├── NotCsv                415  neither .csv by name nor CSV by type
+    └── Unavailable           503  nothing was stored or changed; try again later
+        ├── StorageUnavailable     the checkpoint cannot be written
+        ├── QueueFull              MAX_QUEUED_BATCHES batches have not ended
+        ├── ShuttingDown           the service is going down
+        └── DirectoryUnreachable   the directory gave no usable answer
+
+A class's docstring is its description in the OpenAPI document, its message the `detail`.
+"""
+
+from typing import ClassVar
+
+from models.validation import Finding
+
+
+class BulkError(Exception):
+    """Base of every error that a client may be told."""
+
+    status_code: ClassVar[int] = 500
+    slug: ClassVar[str] = "error"
+    title: ClassVar[str] = "Error"
+
+
+class FileRejected(BulkError):
+    """The file has errors, all of them listed; nothing was sent to the directory."""
+
+    status_code = 400
+    slug = "file-rejected"
+    title = "The file has errors"
+
+    def __init__(self, errors: tuple[Finding, ...]) -> None:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        super().__init__(f"The file has {count}; mend what is listed and upload it again.")
+        self.errors = errors
+
+
+class BatchNotFound(BulkError):
+    """There is no batch of that id: never known, cleaned up, or abandoned."""
+
+    status_code = 404
+    slug = "batch-not-found"
+    title = "No such batch"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no batch of that id: check it, or it was cleaned up or abandoned."
+        )
+
+
+class BatchConflict(BulkError):
+    """The batch's present state does not allow this."""
+
+    status_code = 409
+    slug = "batch-conflict"
+    title = "Not possible in the batch's present state"
+
+
+class UploadTooLarge(BulkError):
+    """The upload has more bytes than MAX_UPLOAD_BYTES allows."""
+
+    status_code = 413
+    slug = "upload-too-large"
+    title = "The upload is too large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"The upload is larger than {max_bytes} bytes: "
+            "split the file, or ask the operator to raise MAX_UPLOAD_BYTES."
+        )
+
+
+class NotCsv(BulkError):
+    """The file is neither named .csv nor sent with a CSV type."""
+
+    status_code = 415
+    slug = "not-csv"
+    title = "Not a CSV file"
+
+    def __init__(self) -> None:
+        super().__init__("Send a CSV file: a name that ends in .csv, or the type text/csv.")
+
+
+class Unavailable(BulkError):
+    """Nothing was stored or changed; the same call may succeed later."""
+
+    status_code = 503
+    slug = "unavailable"
+    title = "Not available now"
+    retry_after_seconds: ClassVar[int] = 10
+
+
+class StorageUnavailable(Unavailable):
+    """The batch's checkpoint cannot be written, so nothing was started."""
+
+    slug = "storage-unavailable"
+    title = "The storage cannot be written"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The batch could not be saved, so nothing was sent: "
+            "the operator must make the batch storage writable; then try again."
+        )
+
+
+class QueueFull(Unavailable):
+    """As many batches as the service keeps at once have not ended yet."""
+
+    slug = "queue-full"
+    title = "Too many batches are waiting"
+    retry_after_seconds = 60
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} batches have not ended yet: try again when some have.")
+
+
+class ShuttingDown(Unavailable):
+    """The service is going down; its successor takes the call."""
+
+    slug = "shutting-down"
+    title = "The service is shutting down"
+
+    def __init__(self) -> None:
+        super().__init__("The service is shutting down: try again in a few seconds.")
+
+
+class DirectoryUnreachable(Unavailable):
+    """The directory gave no usable answer, so what was asked could not be finished."""
+
+    slug = "directory-unreachable"
+    title = "The directory cannot be reached"
+    retry_after_seconds = 60

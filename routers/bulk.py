@@ -1,0 +1,86 @@
+"""Uploading a file: check it, load it."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from models.api import BulkResult, Progress, ValidationResult
+from models.batch import Batch, Row
+from models.errors import (
+    FileRejected,
+    NotCsv,
+    QueueFull,
+    ShuttingDown,
+    StorageUnavailable,
+    UploadTooLarge,
+)
+from routers.dependencies import AsyncDep, CsvFileDep, ServiceDep, now_s, reply
+from routers.problem import problems
+
+router = APIRouter(prefix="/hospitals", tags=["Upload"])
+
+RUN_RESPONSES: dict[int | str, Any] = {
+    200: {"model": BulkResult, "description": "The batch has ended; `status` says how."},
+    202: {
+        "model": Progress,
+        "description": "The batch goes on; `Location` says where to follow it. Asked for with "
+        "`Prefer: respond-async`, or because the service is stopping: the next start goes on.",
+    },
+}
+
+
+@router.post(
+    "/bulk",
+    response_model=BulkResult,
+    summary="Load a file",
+    responses=RUN_RESPONSES
+    | problems(
+        FileRejected,
+        UploadTooLarge,
+        NotCsv,
+        StorageUnavailable,
+        QueueFull,
+        ShuttingDown,
+        bad_request=True,
+    ),
+)
+async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
+    """Create every row of the file in the directory, then activate them together.
+
+    The batch goes on when the client goes away. `completed` means: each row is in the directory,
+    once, active.
+    """
+    batch = await service.submit(file)
+    if respond_async:
+        return accepted(batch, asked_for=True)
+    if not await service.wait(batch):
+        return accepted(batch)
+    return ended(batch, batch.rows)
+
+
+@router.post(
+    "/validate",
+    response_model=ValidationResult,
+    summary="Check a file without sending it",
+    responses=problems(UploadTooLarge, NotCsv, bad_request=True),
+)
+async def validate(file: CsvFileDep, service: ServiceDep) -> Response:
+    """Tell everything that is wrong with the file; nothing is stored or sent."""
+    return reply(ValidationResult.of(await service.validate(file)))
+
+
+def accepted(batch: Batch, *, asked_for: bool = False) -> Response:
+    """Return 202 with the batch's progress and where to follow it."""
+    headers = _location(batch)
+    if asked_for:
+        headers["Preference-Applied"] = "respond-async"
+    return reply(Progress.of(batch, now_s()), 202, headers)
+
+
+def ended(batch: Batch, rows: list[Row]) -> Response:
+    """Return 200 with what became of the batch's *rows*."""
+    return reply(BulkResult.of(batch, rows, now_s()), 200, _location(batch))
+
+
+def _location(batch: Batch) -> dict[str, str]:
+    return {"Location": f"/hospitals/progress/{batch.id}"}

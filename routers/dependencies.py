@@ -1,0 +1,85 @@
+"""What the endpoints take from a request."""
+
+import asyncio
+from typing import Annotated, BinaryIO
+from uuid import UUID
+
+from fastapi import Depends, File, Header, Path, Request, Response, UploadFile
+from pydantic import BaseModel
+
+from config import Settings
+from models.api import EXAMPLE_ID
+from models.errors import BatchNotFound, NotCsv, UploadTooLarge
+from services.batch_service import BatchService
+
+CSV_TYPES = frozenset({"text/csv", "application/csv", "text/x-csv", "text/comma-separated-values"})
+
+
+def get_service(request: Request) -> BatchService:
+    """Return the service that the lifespan built."""
+    service: BatchService = request.app.state.service
+    return service
+
+
+def get_settings(request: Request) -> Settings:
+    """Return the settings that the app was made with."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def get_batch_id(
+    batch_id: Annotated[str, Path(description="The batch's id", examples=[EXAMPLE_ID])],
+) -> UUID:
+    """Read a batch id; what is no UUID names no batch."""
+    try:
+        return UUID(batch_id)
+    except ValueError:
+        raise BatchNotFound from None
+
+
+def get_csv_file(
+    request: Request,
+    file: Annotated[UploadFile, File(description="CSV with the columns name, address, phone")],
+) -> BinaryIO:
+    """Return the uploaded file, which is CSV by name or type and not too large."""
+    named = (file.filename or "").lower().endswith(".csv")
+    content_type = (file.content_type or "").partition(";")[0].strip().lower()
+    if not named and content_type not in CSV_TYPES:
+        raise NotCsv
+    max_bytes: int = request.app.state.max_upload_bytes
+    if (file.size or 0) > max_bytes:
+        raise UploadTooLarge(max_bytes)
+    return file.file
+
+
+def wants_async(
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`respond-async`: answer 202 at once, with where to follow the progress",
+            examples=["respond-async"],
+        ),
+    ] = None,
+) -> bool:
+    """Read the Prefer header (RFC 7240)."""
+    preferences = (part.partition(";")[0].strip().lower() for part in (prefer or "").split(","))
+    return "respond-async" in preferences
+
+
+ServiceDep = Annotated[BatchService, Depends(get_service)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+BatchIdDep = Annotated[UUID, Depends(get_batch_id)]
+CsvFileDep = Annotated[BinaryIO, Depends(get_csv_file)]
+AsyncDep = Annotated[bool, Depends(wants_async)]
+
+
+def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return *shape* as a JSON response."""
+    return Response(
+        shape.model_dump_json(), status_code=status, media_type="application/json", headers=headers
+    )
+
+
+def now_s() -> float:
+    """Return the monotonic time that runs are measured in."""
+    return asyncio.get_running_loop().time()

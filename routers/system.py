@@ -1,0 +1,66 @@
+"""What this is, and whether it is well."""
+
+from fastapi import APIRouter, Response
+
+from models.api import ApiInfo, Health, Problem, Readiness
+from models.errors import Unavailable
+from routers.dependencies import ServiceDep, SettingsDep, reply
+from routers.problem import TYPE_PREFIX, problem_response, problems
+
+router = APIRouter(tags=["System"])
+
+
+@router.get("/", summary="What this is")
+async def info(settings: SettingsDep) -> ApiInfo:
+    """Name, version, and where to go on."""
+    return ApiInfo(
+        name=settings.app_name,
+        version=settings.app_version,
+        status="running",
+        links={
+            "docs": "/docs",
+            "redoc": "/redoc",
+            "openapi": "/openapi.json",
+            "health": "/health",
+            "ready": "/health/ready",
+            "bulk": "/hospitals/bulk",
+            "validate": "/hospitals/validate",
+            "progress": "/hospitals/progress/{batch_id}",
+            "resumable": "/hospitals/resumable",
+        },
+    )
+
+
+@router.get("/health", summary="Whether the process serves")
+async def health(settings: SettingsDep) -> Health:
+    """Healthy as long as it answers."""
+    return Health(status="healthy", version=settings.app_version)
+
+
+@router.get(
+    "/health/ready",
+    response_model=Readiness,
+    summary="Whether uploads are taken",
+    responses=problems(Unavailable),
+)
+async def ready(service: ServiceDep) -> Response:
+    """Ready when the storage can be written and the service is not stopping.
+
+    The directory's state is told, but does not fail it: batches wait for the directory.
+    """
+    failing = [] if await service.is_storage_writable() else ["storage"]
+    if service.is_stopping:
+        failing.append("shutdown")
+    directory = await service.directory_state()
+    if not failing:
+        return reply(Readiness(status="ready", failing=[], directory=directory))
+    problem = Problem(
+        type=TYPE_PREFIX + "not-ready",
+        title="Not ready",
+        status=503,
+        detail=f"Uploads are not taken now; failing: {', '.join(failing)}.",
+        instance="/health/ready",
+        failing=failing,
+        directory=directory,
+    )
+    return problem_response(problem, {"Retry-After": str(Unavailable.retry_after_seconds)})

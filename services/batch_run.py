@@ -1,0 +1,42 @@
+"""What one run of a batch knows and the next one need not."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from models.batch import Batch
+from services.reasons import CannotContinue
+from services.settling import Settling
+
+
+@dataclass(frozen=True, slots=True)
+class RunPolicy:
+    """How patient a run is: seconds that a request may still be applied, sends of one row."""
+
+    settle_s: float
+    max_attempts: int
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a batch.
+
+    Attributes:
+        batch: The batch, claimed for this run.
+        settling: Whether anything sent may still be applied.
+        attempts: Sends of each row in this run; refusals for pace do not count.
+        vanishings: How often the directory lost each row in this run.
+        failed_changes: Activations and deletes that did not do what they should.
+        stopped_by: Why no further row is sent.
+    """
+
+    batch: Batch
+    settling: Settling
+    attempts: Counter[int] = field(default_factory=Counter)
+    vanishings: Counter[int] = field(default_factory=Counter)
+    failed_changes: int = 0
+    stopped_by: CannotContinue | None = None
+
+    def doubt(self) -> None:
+        """Note an exchange with an unknown outcome."""
+        self.settling.doubt()
+        self.batch.doubtful = self.batch.unsettled = True

@@ -1,0 +1,262 @@
+"""Drives one batch to its end: send, look, settle, mend, activate, until nothing is left.
+
+Whether a row may be sent is decided by `reconciliation` alone; this module keeps the order of
+steps, the tries, and the reasons to stop.
+"""
+
+import asyncio
+import logging
+from typing import assert_never
+
+from models.batch import Batch, BatchStatus, RowStatus
+from models.hospital import ListedHospital
+from models.outcome import (
+    Absent,
+    Activated,
+    AlreadyActive,
+    Deleted,
+    NotSent,
+    RateLimited,
+    Unexpected,
+    Unknown,
+)
+from services.batch_run import Run, RunPolicy
+from services.pacing import TurnWithdrawn
+from services.patient_directory import PatientDirectory
+from services.progress_tracker import ProgressTracker
+from services.reasons import (
+    CannotContinue,
+    Interrupted,
+    cannot_be_completed,
+    listing,
+    lost_again,
+    not_activated,
+    shortfall,
+    turned_away,
+)
+from services.reconciliation import Plan, reconcile
+from services.row_sender import RowSender
+from services.settling import Settling
+
+logger = logging.getLogger(__name__)
+
+MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
+
+
+class BatchRunner:
+    """Runs batches; has no state of its own."""
+
+    def __init__(
+        self, directory: PatientDirectory, tracker: ProgressTracker, policy: RunPolicy
+    ) -> None:
+        self._directory = directory
+        self._tracker = tracker
+        self._policy = policy
+        self._sender = RowSender(directory, tracker, policy)
+
+    async def run(self, batch: Batch, *, again: bool) -> None:
+        """Return when the batch has ended, or the service stops; its status says how it ended.
+
+        Args:
+            batch: Claimed by the caller.
+            again: It ran before, so the directory is looked at before anything is sent.
+        """
+        run = Run(batch, Settling(self._policy.settle_s, in_doubt=batch.unsettled))
+        self._take_up(batch)
+        try:
+            status, reason = await self._drive(run, again=again)
+        except CannotContinue as stop:
+            status, reason = BatchStatus.RESUMABLE, stop.reason
+        except (Interrupted, TurnWithdrawn):
+            self._rest(batch)
+            return
+        except Exception:
+            logger.exception("batch %s: unforeseen error", batch.id)
+            status, reason = BatchStatus.RESUMABLE, "An unforeseen error: see the service's log."
+        await self._end(batch, status, reason)
+
+    def _take_up(self, batch: Batch) -> None:
+        """Give rows that ran out of tries new ones; refused rows stay refused."""
+        untried = RowStatus.VERIFYING if batch.unsettled else RowStatus.PENDING
+        for row in batch.rows:
+            if row.status is RowStatus.FAILED and not row.refused:
+                self._tracker.set_row(batch, row.hospital.row, untried)
+
+    async def _drive(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
+        run.batch.step = "waking the directory"
+        self._tracker.set_status(run.batch, BatchStatus.PROCESSING)
+        await self._directory.waker.wake_if_quiet()
+        if not again:
+            await self._sender.send(run)
+        while True:
+            plan = await self._look(run)
+            if not run.settling.is_settled:
+                await self._settle(run)
+            elif await self._is_as_planned(run, plan):
+                if not all(row.is_done for row in run.batch.rows):
+                    return shortfall(run.batch)
+                if plan.all_active or await self._activate(run):
+                    return BatchStatus.COMPLETED, None
+
+    async def _is_as_planned(self, run: Run, plan: Plan) -> bool:
+        """Mend what differs from the file; True if nothing had to be, so that it is verified."""
+        if plan.foreign or plan.stranded:
+            raise cannot_be_completed(plan)
+        if plan.delete:
+            await self._delete(run, plan.delete)
+            return False
+        if self._queue(run, plan.send):
+            await self._sender.send(run)
+            return False
+        return True
+
+    async def _look(self, run: Run) -> Plan:
+        """List the batch, adopt what is there, and return what is to do about the rest."""
+        batch = run.batch
+        batch.step = "comparing the directory with the file"
+        look = await self._directory.look(batch.id)
+        run.settling.looked(look.sent_s, look.answered_s)
+        plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
+        for number, hospital in plan.adopt.items():
+            self._adopt(batch, number, hospital)
+        vanished = [
+            row.hospital.row
+            for row in batch.rows
+            if row.is_done and row.hospital.row not in plan.adopt
+        ]
+        if vanished:
+            self._note_vanished(run, vanished)
+            run.settling.looked(look.sent_s, look.answered_s)
+        batch.unsettled = not run.settling.is_settled
+        return plan
+
+    def _adopt(self, batch: Batch, number: int, hospital: ListedHospital) -> None:
+        row = batch.row(number)
+        status = RowStatus.CREATED_AND_ACTIVATED if hospital.active else RowStatus.CREATED
+        if row.status is status and row.hospital_id == hospital.id:
+            return
+        self._tracker.set_row(batch, number, RowStatus.CREATED, hospital_id=hospital.id)
+        self._tracker.set_row(batch, number, status, hospital_id=hospital.id)
+        if not row.is_done:
+            batch.auto_resumes = 0
+            logger.info("batch %s: row %d found as hospital %d", batch.id, number, hospital.id)
+
+    def _note_vanished(self, run: Run, numbers: list[int]) -> None:
+        """A created row that is not listed is sent again only after a settled look."""
+        logger.warning(
+            "batch %s: the directory no longer has rows %s", run.batch.id, listing(numbers)
+        )
+        for number in numbers:
+            self._tracker.set_row(
+                run.batch, number, RowStatus.VERIFYING, error="the directory lost it"
+            )
+        run.vanishings.update(numbers)
+        run.doubt()
+        if any(run.vanishings[number] >= MAX_VANISHINGS for number in numbers):
+            raise lost_again(numbers)
+
+    async def _settle(self, run: Run) -> None:
+        run.batch.step = "waiting until rows with an unclear outcome can be looked up"
+        await self._directory.waker.pause(run.settling.wait_s(_now_s()))
+
+    def _queue(self, run: Run, absent: tuple[int, ...]) -> bool:
+        """Make absent rows pending, or failed when their tries are used up; True if any may go."""
+        may_go = False
+        for number in absent:
+            row = run.batch.row(number)
+            if run.attempts[number] < self._policy.max_attempts:
+                self._tracker.set_row(run.batch, number, RowStatus.PENDING, error=row.error)
+                may_go = True
+            elif row.status is not RowStatus.FAILED:
+                reason = f"not created after {run.attempts[number]} tries: {row.error}"
+                self._tracker.set_row(run.batch, number, RowStatus.FAILED, error=reason)
+        return may_go
+
+    async def _delete(self, run: Run, surplus: tuple[ListedHospital, ...]) -> None:
+        """Delete surplus identical copies; what came of it is seen at the next look."""
+        run.batch.step = "deleting surplus copies"
+        for copy in surplus:
+            outcome = await self._directory.delete_copy(run.batch.id, copy)
+            match outcome:
+                case Deleted():
+                    logger.info("batch %s: surplus copy %d deleted", run.batch.id, copy.id)
+                case Absent():
+                    self._count_failed_change(run, "a surplus copy could not be deleted")
+                case NotSent(reason):
+                    self._count_failed_change(run, reason)
+                    await self._directory.waker.back_off(run.failed_changes)
+                case Unknown(reason):
+                    run.doubt()
+                    return self._count_failed_change(run, reason)
+                case RateLimited() | Unexpected():
+                    raise turned_away(outcome)
+                case _:
+                    assert_never(outcome)
+
+    async def _activate(self, run: Run) -> bool:
+        """Activate the verified batch; True if nothing more has to be looked at."""
+        batch = run.batch
+        batch.step = "activating"
+        self._tracker.set_status(batch, BatchStatus.ACTIVATING)
+        outcome = await self._directory.activate(batch.id)
+        match outcome:
+            case Activated(count) if count == len(batch.rows) and not batch.doubtful:
+                for row in batch.rows:
+                    self._tracker.set_row(
+                        batch,
+                        row.hospital.row,
+                        RowStatus.CREATED_AND_ACTIVATED,
+                        hospital_id=row.hospital_id,
+                    )
+                return True
+            case Activated():
+                pass  # the next look tells
+            case AlreadyActive() | Absent():
+                self._count_failed_change(run, "the directory refused to activate the batch")
+            case NotSent(reason):
+                self._count_failed_change(run, reason)
+                await self._directory.waker.back_off(run.failed_changes)
+            case Unknown(reason):
+                run.doubt()
+                self._count_failed_change(run, reason)
+            case RateLimited() | Unexpected():
+                raise turned_away(outcome)
+            case _:
+                assert_never(outcome)
+        return False
+
+    def _count_failed_change(self, run: Run, reason: str) -> None:
+        run.failed_changes += 1
+        if run.failed_changes > self._policy.max_attempts:
+            raise not_activated(reason)
+
+    def _rest(self, batch: Batch) -> None:
+        batch.seconds, batch.running_since = batch.elapsed_seconds(_now_s()), None
+        batch.step = "interrupted: goes on when the service starts again"
+        self._tracker.touch(batch)
+
+    async def _end(self, batch: Batch, status: BatchStatus, reason: str | None) -> None:
+        for row in batch.rows:
+            if row.status is RowStatus.PROCESSING:
+                self._tracker.set_row(batch, row.hospital.row, RowStatus.VERIFYING)
+                batch.doubtful = batch.unsettled = True
+        await self._tracker.announce_end(
+            batch,
+            status,
+            failure_reason=reason,
+            seconds=batch.elapsed_seconds(_now_s()),
+            running_since=None,
+            step="",
+        )
+        logger.info(
+            "batch %s: %s, %d of %d rows created%s",
+            batch.id,
+            status,
+            batch.created_count,
+            len(batch.rows),
+            f": {reason}" if reason else "",
+        )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,261 @@
+"""What the routers call: validate, submit, resume, abandon, clean up; and the service's life."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+from uuid import UUID, uuid4
+
+from models.batch import ENDED, Batch, BatchStatus, Row
+from models.errors import (
+    BatchConflict,
+    DirectoryUnreachable,
+    FileRejected,
+    QueueFull,
+    ShuttingDown,
+)
+from models.validation import CsvContent
+from services.abandonment import Abandonment
+from services.batch_runner import BatchRunner
+from services.claims import Claims
+from services.csv_processor import read_csv
+from services.directory_waker import DirectoryState
+from services.housekeeping import Housekeeping
+from services.patient_directory import PatientDirectory
+from services.progress_tracker import ProgressTracker
+from services.reasons import CannotContinue, Interrupted, other_directory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRules:
+    """What the service accepts and keeps.
+
+    Attributes:
+        directory_url: The directory that new batches go to.
+        validate_rows: Most rows of a file that is only checked.
+        bulk_rows: Most rows of a file that is loaded.
+        max_batches: Most batches that have not ended.
+        restart_hold_s: No create for so long after a start that found interrupted batches: the
+            process before may have filled the directory's rate window.
+        shutdown_grace_s: How long rows under way may take when the service stops.
+    """
+
+    directory_url: str
+    validate_rows: int
+    bulk_rows: int
+    max_batches: int
+    restart_hold_s: float
+    shutdown_grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A resumed batch, and its rows as they were before."""
+
+    batch: Batch
+    before: tuple[Row, ...]
+
+    def handled(self) -> list[Row]:
+        """Return the rows that this resume sent, looked up or created anew, as they are now."""
+        return [
+            now
+            for was, now in zip(self.before, self.batch.rows, strict=True)
+            if not (was.is_done or was.refused) or was.hospital_id != now.hospital_id
+        ]
+
+
+class BatchService:
+    """The bulk service of one process."""
+
+    def __init__(
+        self,
+        tracker: ProgressTracker,
+        directory: PatientDirectory,
+        runner: BatchRunner,
+        abandonment: Abandonment,
+        claims: Claims,
+        housekeeping: Housekeeping,
+        rules: ServiceRules,
+    ) -> None:
+        self._tracker = tracker
+        self._directory = directory
+        self._runner = runner
+        self._abandonment = abandonment
+        self._rules = rules
+        self._claims = claims
+        self._housekeeping = housekeeping
+        self._cleaner: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def get(self, batch_id: UUID) -> Batch:
+        """Return a batch; BatchNotFound if there is none of that id."""
+        return self._tracker.get(batch_id)
+
+    def resumable(self) -> list[Batch]:
+        """Return the batches that a resume can finish, oldest first."""
+        return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
+
+    async def validate(self, file: BinaryIO) -> CsvContent:
+        """Check a file; nothing is stored or sent."""
+        return await asyncio.to_thread(read_csv, file, max_rows=self._rules.validate_rows)
+
+    async def submit(self, file: BinaryIO) -> Batch:
+        """Accept a file: its batch is durable when this returns, and runs.
+
+        Raises:
+            FileRejected: It has errors.
+            Unavailable: Nothing was stored.
+        """
+        self._check_room()
+        content = await asyncio.to_thread(read_csv, file, max_rows=self._rules.bulk_rows)
+        if not content.is_valid:
+            raise FileRejected(content.errors)
+        now = datetime.now(UTC)
+        batch = Batch(
+            id=uuid4(),
+            directory_url=self._rules.directory_url,
+            rows=[Row(hospital) for hospital in content.rows],
+            created_at=now,
+            updated_at=now,
+        )
+        self._check_room()
+        with self._claims.taken(batch.id):
+            await self._tracker.add(batch)
+            batch.running_since = asyncio.get_running_loop().time()
+            self._claims.start(batch.id, self._runner.run(batch, again=False))
+        logger.info("batch %s: accepted, %d rows", batch.id, len(batch.rows))
+        return batch
+
+    async def resume(self, batch_id: UUID) -> Resumption:
+        """Go on with a resumable batch; it runs when this returns.
+
+        Raises:
+            BatchNotFound, BatchConflict, Unavailable: It is what it was.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch.status is not BatchStatus.RESUMABLE or batch_id in self._claims:
+            raise BatchConflict(_cannot_resume(batch))
+        self._check_directory(batch)
+        self._check_room()
+        before = tuple(batch.rows)
+        with self._claims.taken(batch_id):
+            await self._tracker.announce(
+                batch,
+                BatchStatus.PROCESSING,
+                failure_reason=None,
+                resume_count=batch.resume_count + 1,
+                auto_resumes=0,
+                running_since=asyncio.get_running_loop().time(),
+            )
+            self._claims.start(batch_id, self._runner.run(batch, again=True))
+        logger.info("batch %s: resumed", batch.id)
+        return Resumption(batch, before)
+
+    async def wait(self, batch: Batch) -> bool:
+        """Wait for the batch's run; False if the service stopped before it ended."""
+        await self._claims.wait(batch.id)
+        return batch.status in ENDED
+
+    async def abandon(self, batch_id: UUID) -> int:
+        """Delete the batch's hospitals and forget it; return how many were deleted.
+
+        Raises:
+            BatchNotFound, BatchConflict: It is what it was.
+            Unavailable: It is what it was, or `abandoning` and taken up again later.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch.status not in _ABANDONABLE or batch_id in self._claims:
+            raise BatchConflict(_cannot_abandon(batch))
+        self._check_directory(batch)
+        if self._stopping:
+            raise ShuttingDown
+        # A task of its own: it goes on when the client goes away.
+        return await asyncio.shield(self._claims.start(batch_id, self._abandon(batch)))
+
+    async def cleanup(self) -> int:
+        """Forget old completed batches; return how many."""
+        return await self._housekeeping.cleanup()
+
+    async def is_storage_writable(self) -> bool:
+        """Return whether a batch could be stored now."""
+        return await self._tracker.check_writable()
+
+    async def directory_state(self) -> DirectoryState:
+        """Tell how the directory looked at most a few seconds ago."""
+        return await self._directory.waker.state()
+
+    def start(self, batches: list[Batch]) -> None:
+        """Begin to serve, going on with what an earlier process left."""
+        if self._housekeeping.recover(batches):
+            self._directory.hold_creates(self._rules.restart_hold_s)
+        self._cleaner = asyncio.create_task(self._housekeeping.clean_regularly())
+
+    def stop(self) -> None:
+        """Send no further row; what is under way gets the grace, then is left to the next start."""
+        if self._stopping:
+            return
+        self._stopping = True
+        logger.info("stopping, %d batches under way", len(self._claims))
+        self._directory.stop()
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._rules.shutdown_grace_s, self._claims.cancel_all)
+
+    async def close(self) -> None:
+        """Stop, wait for what is under way, and write every checkpoint."""
+        self.stop()
+        if self._cleaner is not None:
+            self._cleaner.cancel()
+        await self._claims.wait_for_all()
+        await self._tracker.flush()
+        await self._directory.close()
+
+    async def _abandon(self, batch: Batch) -> int:
+        try:
+            return await self._abandonment.abandon(batch)
+        except CannotContinue as stop:
+            raise DirectoryUnreachable(
+                f"{stop.reason} Nothing was forgotten; abandon the batch again later."
+            ) from None
+        except Interrupted:
+            raise ShuttingDown from None
+
+    def _check_room(self) -> None:
+        if self._stopping:
+            raise ShuttingDown
+        if len(self._claims) >= self._rules.max_batches:
+            raise QueueFull(self._rules.max_batches)
+
+    def _check_directory(self, batch: Batch) -> None:
+        if batch.directory_url != self._rules.directory_url:
+            raise BatchConflict(other_directory(batch))
+
+
+_ABANDONABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED, BatchStatus.ABANDONING})
+
+
+def _cannot_resume(batch: Batch) -> str:
+    match batch.status:
+        case BatchStatus.COMPLETED:
+            return "The batch is completed: there is nothing to resume."
+        case BatchStatus.FAILED:
+            return (
+                "The directory refused the rows that are not created, so a resume cannot help: "
+                "abandon the batch, correct the rows and upload the file again."
+            )
+        case BatchStatus.ABANDONING:
+            return "The batch is being abandoned: upload the file again."
+        case _:
+            return "The batch is being worked on already: follow its progress."
+
+
+def _cannot_abandon(batch: Batch) -> str:
+    if batch.status is BatchStatus.COMPLETED:
+        return "The batch is completed and its hospitals are active: they are never deleted."
+    return "The batch is being worked on: wait until it has ended."

@@ -1,0 +1,69 @@
+"""The one claim on a batch, and the tasks that hold them.
+
+Whatever works on a batch (a run, a resume, an abandon, a cleanup) holds its claim, so that no two
+ever do. There is no await between asking and getting: of many at once exactly one wins.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+T = TypeVar("T")
+
+
+class Claims:
+    """Who works on which batch in this process."""
+
+    def __init__(self) -> None:
+        self._held: set[UUID] = set()
+        self._work: dict[UUID, asyncio.Task[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, batch_id: UUID) -> bool:
+        return batch_id in self._held
+
+    @contextmanager
+    def taken(self, batch_id: UUID) -> Iterator[None]:
+        """Hold the free claim on a batch for a block; `start` inside it takes it over."""
+        self._take(batch_id)
+        try:
+            yield
+        finally:
+            if batch_id not in self._work:
+                self._held.discard(batch_id)
+
+    def start(self, batch_id: UUID, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* as a task that holds the batch's claim until it ends."""
+        self._held.add(batch_id)
+        task = asyncio.create_task(work)
+        self._work[batch_id] = task
+        task.add_done_callback(lambda _: self._release(batch_id))
+        return task
+
+    async def wait(self, batch_id: UUID) -> None:
+        """Return when nothing works on the batch; being cancelled here cancels no work."""
+        task = self._work.get(batch_id)
+        if task is not None:
+            await asyncio.wait({task})
+
+    async def wait_for_all(self) -> None:
+        """Return when no work is left."""
+        await asyncio.gather(*self._work.values(), return_exceptions=True)
+
+    def cancel_all(self) -> None:
+        """End all work where it stands; a create that was sent is found again at the next start."""
+        for task in self._work.values():
+            task.cancel()
+
+    def _take(self, batch_id: UUID) -> None:
+        if batch_id in self._held:
+            raise RuntimeError(f"batch {batch_id} is claimed already")
+        self._held.add(batch_id)
+
+    def _release(self, batch_id: UUID) -> None:
+        self._held.discard(batch_id)
+        self._work.pop(batch_id, None)

@@ -1,0 +1,385 @@
+"""The bytes of an upload -> its sound rows, and every finding with row, column and line.
+
+Pure: it reads the stream it is given, once and piece by piece, and knows no clock, no settings and
+no network. It never raises on any content: whatever is wrong with a file is a finding.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice
+from operator import attrgetter, itemgetter
+from typing import BinaryIO, NamedTuple
+
+from models.hospital import HospitalRow
+from models.validation import CsvContent, FileInfo, Finding
+
+COLUMNS = ("name", "address", "phone")
+NAME_CHARS = range(2, 256)
+ADDRESS_CHARS = range(5, 501)
+REQUIRED = {"name": NAME_CHARS, "address": ADDRESS_CHARS}
+REPORT_COLUMNS = ("row", "name", "address", "phone", "status", "hospital_id", "error")
+DELIMITERS = ",;\t|"
+# Sound values need under 800 characters, the rest is room for ignored columns. Not above the csv
+# module's own limit for one field (131,072), so that this one always speaks first.
+MAX_RECORD_CHARS = 128 * 1024
+SHOWN_CHARS = 100  # of a value
+SHOWN_ITEMS = 10  # of a list in a warning
+HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better guess
+
+# Possessive: no part can match otherwise, and a third of the time is saved.
+PHONE = re.compile(r"\+?(?:[ ().-]*+[0-9]){7,15}+[ ().-]*+")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+UNDECODED = re.compile(r"[\udc80-\udcff]")  # how "surrogateescape" keeps a byte that is not UTF-8
+REPORT_ESCAPE = re.compile(r"^'(?='*[=+@\t\r-])")
+# The mark of UTF-32 begins with the one of UTF-16, so it is looked for first.
+WIDE_MARKS = {
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+
+MESSAGES = {
+    "encoding": "The file {looks}: save it as UTF-8 and upload it again.",
+    "empty_file": "Upload a file with a header and at least one row: this one is empty.",
+    "missing_header": "Begin the file with a line that names its columns: name,address,phone.",
+    "missing_column": "Add the column {column} to the first line, or correct its name there.",
+    "duplicate_column": "Rename or remove all but one of the {times} columns named {value}.",
+    "no_rows": "Add at least one row below the header.",
+    "too_many_rows": "The file has more than {limit} rows: split it into smaller files.",
+    "field_count": "Give the row as many fields as the header has: it has {fields}, not {wanted}.",
+    "row_too_long": "Shorten {where}: it has more than {limit} characters.",
+    "malformed_quote": "Mend the quotes on {where}: a quote inside a quoted value is written twice,"
+    " and only a delimiter or the end of the line follows the closing one.",
+    "unterminated_quote": "Close the quote that opens on {where}: neither the file nor the next"
+    " {limit} characters do, and nothing after it was read.",
+    "control_character": "Remove the control character U+{code:04X} from the {column}.",
+    "required": "Fill in the {column}: it is empty and needs {low} to {high} characters.",
+    "too_short": "Write the {column} in full: it has {chars} characters and needs at least {low}.",
+    "too_long": "Shorten the {column}: it has {chars} characters and may have {high}.",
+    "invalid_phone": "Write the phone as 7 to 15 digits with an optional + in front and space"
+    " - ( ) . between them, or leave it empty: it has {chars} characters, {digits} of them digits.",
+}
+
+Values = tuple[str, ...]  # of COLUMNS, in their order
+
+
+def read_csv(stream: BinaryIO, *, max_rows: int) -> CsvContent:
+    """Read the seekable *stream* from its start and return what it holds; it stays open.
+
+    Above *max_rows* reading stops after one row more, which is judged and counted like the others.
+    """
+    size_bytes = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    head = stream.read(256)
+    marked = head.startswith(codecs.BOM_UTF8)
+    stream.seek(len(codecs.BOM_UTF8) if marked else 0)
+    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
+    reading = _Reading(text, max_rows, "utf-8-sig" if marked else "utf-8")
+    try:
+        reading.run(head)
+    finally:
+        text.detach()  # or it would close the stream when it is collected
+    return CsvContent(
+        rows=tuple(reading.rows),
+        total_rows=reading.total_rows,
+        errors=tuple(sorted(reading.errors, key=attrgetter("row"))),
+        warnings=(*reading.warnings, *_duplicate_warnings(reading.rows)),
+        info=FileInfo(size_bytes, reading.encoding, reading.delimiter, bool(reading.delimiter)),
+    )
+
+
+def judge_value(column: str, value: str, *, row: int, line: int) -> Iterator[Finding]:
+    """Yield everything that is wrong with a *value* as the file has it, not yet trimmed."""
+    place, control, value = (row, line, column, value.strip()), CONTROL.search(value), value.strip()
+    if control:
+        yield _finding("control_character", *place, code=ord(control[0]))
+    if column == "phone":
+        if value and not control and not PHONE.fullmatch(value):
+            digits = len(re.findall("[0-9]", value))
+            yield _finding("invalid_phone", *place, chars=len(value), digits=digits)
+    elif len(value) not in (allowed := REQUIRED[column]):
+        short = "too_short" if value else "required"
+        error_type = short if len(value) < allowed[0] else "too_long"
+        yield _finding(error_type, *place, chars=len(value), low=allowed[0], high=allowed[-1])
+
+
+def _finding(
+    error_type: str, row: int, line: int, column: str | None, value: str | None, **told: object
+) -> Finding:
+    shown = None if value is None else _shown(value)
+    message = MESSAGES[error_type].format(column=column, value=shown, **told)
+    return Finding(row, line, column, shown, error_type, message)
+
+
+class _NotUtf8(Exception):
+    """A line has bytes that are not UTF-8; the argument is the line."""
+
+
+class _Fault(NamedTuple):
+    """Why a record has no fields, and which lines of the file show it."""
+
+    error_type: str
+    where: str
+
+
+class _Lines:
+    """The physical lines of one record after the other, without the blank lines between them.
+
+    Whoever takes the lines empties `record` when a record is complete. Every iteration goes on
+    where the last one stopped, which is at the end or at a record that is too long.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self.text = text
+        self.number = 0  # of the line read last, counted from 1
+        self.record: list[str] = []
+        self.too_long = self.ended = False
+
+    @property
+    def start(self) -> int:
+        """The line on which the record begins; 0 between records."""
+        return self.number - len(self.record) + 1 if self.record else 0
+
+    def __iter__(self) -> Iterator[str]:
+        record, readline = self.record, self.text.readline
+        chars = sum(map(len, record))
+        while line := readline(MAX_RECORD_CHARS + 1):
+            self.number += 1
+            if not line.isascii() and UNDECODED.search(line):
+                raise _NotUtf8(line)
+            chars = len(line) + (chars if record else 0)
+            self.too_long = chars > MAX_RECORD_CHARS
+            if record or self.too_long or not line.isspace():
+                record.append(line)
+                if self.too_long:
+                    return
+                yield line
+        self.ended = True
+
+    def skip_rest(self) -> bool:
+        """Drop what is left of an overlong line; return whether its quotes come in pairs."""
+        piece = self.record[-1]
+        quotes = piece.count('"')
+        while piece and piece[-1] not in "\r\n":
+            piece = self.text.readline(MAX_RECORD_CHARS)
+            quotes += piece.count('"')
+        return quotes % 2 == 0
+
+
+def _parse(lines: Iterable[str], delimiter: str, *, strict: bool) -> Iterator[list[str]]:
+    # Without skipinitialspace the quotes in `a, "b"` would silently become part of the value.
+    return csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True)
+
+
+def _records(lines: _Lines, first: str, delimiter: str) -> Iterator[list[str] | _Fault]:
+    """Yield the fields of each record, or why it has none; *first* was taken from *lines*."""
+    source = chain((first,), lines)
+    while not lines.ended:
+        with suppress(csv.Error):
+            for fields in _parse(source, delimiter, strict=True):
+                yield fields
+                lines.record.clear()
+        if lines.record:
+            yield (fault := _fault(lines, delimiter))
+            if fault.error_type == "unterminated_quote":
+                return  # what follows may be inside the quote: none of it can be trusted
+        lines.record.clear()
+        source = chain(lines)
+
+
+def _fault(lines: _Lines, delimiter: str) -> _Fault:
+    """Return why the record in *lines* could not be read."""
+    lone = len(lines.record) == 1
+    where = f"line {lines.start}" if lone else f"lines {lines.start} to {lines.number}"
+    if lines.too_long and lone and lines.skip_rest():
+        return _Fault("row_too_long", where)
+    if not lines.too_long and not lines.ended:
+        return _Fault("malformed_quote", where)
+    # The line breaks of the record that are not in its last field are before the open quote.
+    read = lines.record[:-1] if lines.too_long else lines.record
+    last_field = next(_parse(read, delimiter, strict=False), [""])[-1]
+    opened = lines.start + _line_breaks("".join(read)) - _line_breaks(last_field)
+    return _Fault("unterminated_quote", f"line {opened}")
+
+
+def _line_breaks(text: str) -> int:
+    return len(re.findall(r"\r\n|\r|\n", text))
+
+
+class _Reading:
+    """One pass over a file, and what it has found so far."""
+
+    def __init__(self, text: io.TextIOWrapper, max_rows: int, encoding: str) -> None:
+        self.encoding = encoding
+        self.delimiter: str | None = None  # known when a header is
+        self.total_rows = 0
+        self.rows: list[HospitalRow] = []
+        self.errors: list[Finding] = []
+        self.warnings: list[str] = []
+        self._lines = _Lines(text)
+        self._max_rows = max_rows
+
+    def run(self, head: bytes) -> None:
+        """Read until the file, which begins with *head*, ends or cannot be read any further."""
+        if guess := _wide_encoding(head):
+            self._refuse_encoding(guess, line=1)
+            return
+        try:
+            self._read()
+        except _NotUtf8 as error:
+            bad = str(error)
+            guess = _narrow_encoding(bad + self._lines.text.read(HINT_CHARS))
+            self._refuse_encoding(guess, line=self._lines.number, value=bad)
+
+    def _refuse_encoding(self, guess: str | None, line: int, value: str | None = None) -> None:
+        self.encoding = guess or "unknown"
+        looks = f"looks like {guess}" if guess else f"has bytes on line {line} that are not UTF-8"
+        self.errors.append(_finding("encoding", 0, line, None, value, looks=looks))
+
+    def _read(self) -> None:
+        first = next(iter(self._lines), None)
+        if first is None:
+            self._find("row_too_long" if self._lines.too_long else "empty_file", where="line 1")
+            return
+        delimiter = max(DELIMITERS, key=lambda candidate: _likeness(first, candidate))
+        records = _records(self._lines, first, delimiter)
+        header = next(records)
+        if isinstance(header, _Fault):
+            self._find(header.error_type, value=first, where=header.where)
+            return
+        names = [name.strip().casefold() for name in header]
+        self._judge_header(names, delimiter)
+        if not self.errors:
+            self._read_rows(records, len(names), _picker(names))
+
+    def _find(self, error_type: str, *, value: str | None = None, **told: object) -> None:
+        """Note a finding about the record being read; before the first row it is the header."""
+        row, line = self.total_rows, self._lines.start
+        self.errors.append(
+            _finding(error_type, row, line, None, value, limit=MAX_RECORD_CHARS, **told)
+        )
+
+    def _judge_header(self, names: list[str], delimiter: str) -> None:
+        missing = [column for column in REQUIRED if column not in names]
+        if len(missing) == len(REQUIRED):
+            self._find("missing_header", value="".join(self._lines.record))
+            return
+        self.delimiter = delimiter
+        for column in missing:
+            self.errors.append(_finding("missing_column", 0, self._lines.start, column, None))
+        for name, times in Counter(filter(None, names)).items():
+            if times > 1:
+                self._find("duplicate_column", value=name, times=times)
+        self.warnings.extend(_ignored_warnings(names))
+
+    def _read_rows(
+        self, records: Iterator[list[str] | _Fault], width: int, pick: Callable[[list[str]], Values]
+    ) -> None:
+        for record in records:
+            self.total_rows += 1
+            if isinstance(record, _Fault):
+                shown = "".join(self._lines.record)
+                self._find(record.error_type, value=shown, where=record.where)
+            elif len(record) != width:
+                shown = "".join(self._lines.record)
+                self._find("field_count", value=shown, fields=len(record), wanted=width)
+            else:
+                self._judge(pick(record))
+            if self.total_rows > self._max_rows:
+                place = (0, self._lines.start, None, None)
+                self.errors.append(_finding("too_many_rows", *place, limit=self._max_rows))
+                return
+        if not self.total_rows:
+            self._find("no_rows")
+
+    def _judge(self, values: Values) -> None:
+        """Keep a sound row, or note everything that is wrong with it."""
+        joined = "".join(values)
+        name, address, phone = map(str.strip, values)
+        if (
+            (joined.isprintable() or not CONTROL.search(joined))
+            and len(name) in NAME_CHARS
+            and len(address) in ADDRESS_CHARS
+            and (not phone or PHONE.fullmatch(phone))
+        ):
+            self.rows.append(HospitalRow(self.total_rows, name, address, phone or None))
+            return
+        row, line = self.total_rows, self._lines.start
+        for column, value in zip(COLUMNS, values, strict=True):
+            self.errors.extend(judge_value(column, value, row=row, line=line))
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """Return utf-16 or utf-32 if *head* has its mark, or the NULs of ASCII text in UTF-16."""
+    for encoding, marks in WIDE_MARKS.items():
+        if head.startswith(marks):
+            return encoding
+    few, many = sorted((head[::2].count(0), head[1::2].count(0)))
+    return "utf-16" if few == 0 and many >= max(8, len(head) // 4) else None
+
+
+def _narrow_encoding(text: str) -> str | None:
+    """Guess what *text* with UNDECODED bytes was written in: a hint, nothing is read with it."""
+    raw = text.encode("utf-8", "surrogateescape")
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    # Partly UTF-8 after all, or no Western text: in that, letters with accents mostly stand alone.
+    if not UNDECODED.sub("", text).isascii() or sum(map(len, runs)) > 2 * len(runs):
+        return None
+    try:
+        raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return "cp1252" if re.search(rb"[\x80-\x9f]", raw) else "latin-1"
+
+
+def _likeness(line: str, delimiter: str) -> tuple[int, int]:
+    """Return how well *delimiter* explains the first line: required columns, then frequency."""
+    fields = next(_parse([line], delimiter, strict=False), [])
+    names = {field.strip().casefold() for field in fields}
+    return len(names & REQUIRED.keys()), line.count(delimiter)
+
+
+def _picker(names: list[str]) -> Callable[[list[str]], Values]:
+    """Return what takes the values of COLUMNS out of a row's fields."""
+    pick = itemgetter(*(names.index(column) for column in COLUMNS if column in names))
+    if "phone" not in names:
+        return lambda fields: (*pick(fields), "")
+    if set(names) == set(REPORT_COLUMNS):
+        return lambda fields: tuple(REPORT_ESCAPE.sub("", value) for value in pick(fields))
+    return pick
+
+
+def _ignored_warnings(names: list[str]) -> Iterator[str]:
+    unknown = [_shown(name) for name in names if name and name not in COLUMNS]
+    if unknown:
+        yield f"Only name, address and phone are read; ignored columns: {_listed(unknown)}."
+    if nameless := names.count(""):
+        yield f"Ignored columns without a name: {nameless}."
+
+
+def _duplicate_warnings(rows: list[HospitalRow]) -> Iterator[str]:
+    first: dict[tuple[str, str], int] = {}
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        original = first.setdefault((row.name, row.address), row.row)
+        if original != row.row:
+            groups.setdefault(original, [original]).append(row.row)
+    for numbers in islice(groups.values(), SHOWN_ITEMS):
+        yield f"Rows {_listed(numbers)} have the same name and address: each is created."
+    if len(groups) > SHOWN_ITEMS:
+        yield f"{len(groups) - SHOWN_ITEMS} more groups of such rows: each row is created."
+
+
+def _listed(items: Sequence[object]) -> str:
+    shown = ", ".join(map(str, items[:SHOWN_ITEMS]))
+    return shown if len(items) <= SHOWN_ITEMS else f"{shown} and {len(items) - SHOWN_ITEMS} more"
+
+
+def _shown(value: str) -> str:
+    """Return *value* short enough for a message, and safe to encode and to print."""
+    value = UNDECODED.sub("\ufffd", CONTROL.sub("\ufffd", value.strip()))
+    return value if len(value) <= SHOWN_CHARS else value[: SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,190 @@
+"""When a request may leave for the directory: never more than it allows, batches in turn.
+
+`next_turn` is the arithmetic. A `Lane` applies it to one endpoint of the directory, for the whole
+process. It decides nothing about outcomes except one: a request refused with 429 did no work, so
+it goes again without costing its sender a try.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from models.outcome import NotSent, RateLimited, Unknown
+
+FIRST_PROBE_S = 1.0  # after a 429 one request asks again after this, then after twice as long ...
+LAST_PROBE_S = 10.0  # ... up to this; a refused request costs the directory nothing
+GIVE_UP_WINDOWS = 5  # rate windows without one request that passed, before its sender is told
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """At most `limit` requests start in any `period_s` seconds; a limit of 0 means no pacing."""
+
+    limit: int
+    period_s: float
+
+
+def next_turn(sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
+    """Return how many seconds to wait before the next request may leave; 0.0 means now.
+
+    In any window of `pace.period_s` at most `pace.limit` requests start, so a burst of up to
+    `pace.limit` leaves at once.
+
+    Args:
+        sent_s: Monotonic times of earlier sends, ascending, the last `pace.limit` at least.
+        now_s: Current monotonic time.
+        pace: The limit.
+
+    Source:
+        Sliding log. The directory counts in fixed windows that start with the first request
+        (directory's documentation), so no window of its own can hold more than any of ours.
+    """
+    if pace.limit == 0 or len(sent_s) < pace.limit:
+        return 0.0
+    return max(0.0, sent_s[-pace.limit] + pace.period_s - now_s)
+
+
+class TurnWithdrawn(Exception):
+    """The waiting request will not be sent: its batch or the service is stopping."""
+
+
+class Lane:
+    """The way to one endpoint of the directory, shared by all batches of the process.
+
+    A request takes a permit, then its turn in the pacing, then the batch that has waited longest
+    is chosen, and its request leaves at once. After a 429 one request at a time probes with a
+    growing pause while the others wait; when one passes, all go on.
+    """
+
+    def __init__(self, pace: Pace, max_in_flight: int) -> None:
+        self._pace = pace
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._sent_s: deque[float] = deque(maxlen=max(pace.limit, 1))
+        self._waiting: dict[UUID, deque[asyncio.Future[float]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._held_until_s = 0.0
+        self._probe_pause_s = 0.0  # 0.0: not refused lately
+        self._probing = False
+        self._refused_s = 0.0
+        self._passed_s = 0.0
+        self._closed = False
+
+    async def send(self, batch_id: UUID, exchange: Callable[[], Awaitable[T]]) -> T:
+        """Run *exchange* when its turn comes, again after every 429; return its outcome.
+
+        RateLimited is returned only after `GIVE_UP_WINDOWS` windows in which nothing passed.
+
+        Raises:
+            TurnWithdrawn: The batch was withdrawn, or the lane closed, before the turn came.
+        """
+        refused_since_s: float | None = None
+        while True:
+            sent_s = await self._turn(batch_id)
+            outcome: T | None = None
+            try:
+                outcome = await exchange()
+            finally:
+                self._leave(sent_s, outcome)
+            if not isinstance(outcome, RateLimited):
+                return outcome
+            now_s = asyncio.get_running_loop().time()
+            if refused_since_s is None:
+                refused_since_s = now_s
+            if now_s - max(refused_since_s, self._passed_s) >= self._patience_s:
+                return outcome
+
+    def hold(self, seconds: float) -> None:
+        """Let nothing leave for *seconds*: an earlier process may have filled the window."""
+        self._held_until_s = asyncio.get_running_loop().time() + seconds
+
+    def withdraw(self, batch_id: UUID) -> None:
+        """Send back whoever waits here for *batch_id*."""
+        for turn in self._waiting.pop(batch_id, ()):
+            if not turn.done():
+                turn.set_exception(TurnWithdrawn())
+
+    def close(self) -> None:
+        """Let nothing leave any more; what is under way goes on."""
+        self._closed = True
+        for batch_id in list(self._waiting):
+            self.withdraw(batch_id)
+
+    @property
+    def _patience_s(self) -> float:
+        return GIVE_UP_WINDOWS * self._pace.period_s
+
+    async def _turn(self, batch_id: UUID) -> float:
+        if self._closed:
+            raise TurnWithdrawn
+        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(batch_id, deque()).append(turn)
+        self._grant()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._leave(turn.result(), None)
+            raise
+
+    def _leave(self, sent_s: float, outcome: object) -> None:
+        self._in_flight -= 1
+        # What left before the last refusal says nothing about the time after it.
+        was_probe = bool(self._probe_pause_s) and sent_s >= self._refused_s
+        if was_probe:
+            self._probing = False
+        if isinstance(outcome, RateLimited):
+            self._refused(sent_s, was_probe)
+        elif outcome is not None and not isinstance(outcome, NotSent | Unknown):
+            self._passed_s = asyncio.get_running_loop().time()
+            if was_probe:
+                self._probe_pause_s = 0.0
+        self._grant()
+
+    def _refused(self, sent_s: float, was_probe: bool) -> None:
+        if sent_s in self._sent_s:
+            self._sent_s.remove(sent_s)  # the directory did not count it either
+        if self._probe_pause_s and not was_probe:
+            return  # one of the same wave
+        self._refused_s = asyncio.get_running_loop().time()
+        self._probe_pause_s = min(max(self._probe_pause_s * 2, FIRST_PROBE_S), LAST_PROBE_S)
+        self._held_until_s = max(self._held_until_s, self._refused_s + self._probe_pause_s)
+
+    def _wait_s(self, now_s: float) -> float | None:
+        """Seconds until the next request may leave; None while all permits are taken."""
+        if self._probing or self._in_flight >= self._max_in_flight:
+            return None
+        return max(next_turn(self._sent_s, now_s, self._pace), self._held_until_s - now_s)
+
+    def _grant(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            now_s = loop.time()
+            wait_s = self._wait_s(now_s)
+            if wait_s is None:
+                return
+            if wait_s > 0:
+                self._timer = loop.call_later(wait_s, self._grant)
+                return
+            turn = self._next_in_turn()
+            if not turn.done():
+                self._in_flight += 1
+                self._probing = bool(self._probe_pause_s)
+                self._sent_s.append(now_s)
+                turn.set_result(now_s)
+
+    def _next_in_turn(self) -> asyncio.Future[float]:
+        batch_id = next(iter(self._waiting))
+        queue = self._waiting.pop(batch_id)
+        turn = queue.popleft()
+        if queue:
+            self._waiting[batch_id] = queue  # behind all others
+        return turn

@@ -1,0 +1,179 @@
+"""The directory as a run wants it: paced, woken, asked again where asking again is harmless.
+
+Only questions are repeated here. A create, an activation or a delete is one exchange, whose outcome
+the caller judges.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+from uuid import UUID
+
+from models.hospital import HospitalRow, ListedHospital
+from models.outcome import (
+    Absent,
+    ActivateOutcome,
+    CreateOutcome,
+    DeleteOutcome,
+    Found,
+    Listed,
+    ListOutcome,
+    NotSent,
+    RateLimited,
+    Unexpected,
+    Unknown,
+)
+from services.directory_waker import DirectoryWaker
+from services.hospital_api import HospitalApi
+from services.pacing import Lane, Pace
+from services.reasons import turned_away
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A directory batch as it was at one moment between two monotonic times, in seconds."""
+
+    hospitals: tuple[ListedHospital, ...]
+    sent_s: float
+    answered_s: float
+
+
+class Lanes:
+    """One lane for each endpoint: the directory counts each on its own.
+
+    A create holds its permit for 5 s, the others for milliseconds. They have permits of their own,
+    few enough to keep within the 40 requests that the directory works on at a time, so that the
+    end of one batch does not wait behind the creates of another.
+    """
+
+    def __init__(self, create: Pace, lookup: Pace, max_in_flight: int) -> None:
+        self.create = Lane(create, max_in_flight)
+        few = min(4, max_in_flight)
+        self.look = Lane(lookup, few)
+        self.find = Lane(lookup, few)
+        self.delete = Lane(lookup, few)
+        self.delete_batch = Lane(lookup, few)
+        self.activate = Lane(lookup, few)
+
+
+class PatientDirectory:
+    """One directory, for all batches of the process.
+
+    Args:
+        api: Its exchanges.
+        lanes: Its budgets.
+        waker: Whether it is awake.
+    """
+
+    def __init__(self, api: HospitalApi, lanes: Lanes, waker: DirectoryWaker) -> None:
+        self._api = api
+        self._lanes = lanes
+        self.waker = waker
+
+    def stop(self) -> None:
+        """Send no further create and end every wait; look-ups and activations may still go."""
+        self.waker.stop()
+        self._lanes.create.close()
+
+    async def close(self) -> None:
+        """Give up all connections."""
+        self.waker.close()
+        await self._api.close()
+
+    def hold_creates(self, seconds: float) -> None:
+        """Send no create for *seconds*."""
+        self._lanes.create.hold(seconds)
+
+    def withdraw(self, batch_id: UUID) -> None:
+        """Send none of the batch's creates that still wait for their turn."""
+        self._lanes.create.withdraw(batch_id)
+
+    async def create(
+        self,
+        batch_id: UUID,
+        hospital: HospitalRow,
+        *,
+        sending: Callable[[], None],
+        answered: Callable[[CreateOutcome, float], None],
+    ) -> CreateOutcome:
+        """Send one row when its turn comes.
+
+        A row refused with 429 goes again by itself; RateLimited is returned when that is in vain.
+
+        Args:
+            batch_id: The directory batch.
+            hospital: The row.
+            sending: Called when the turn has come, immediately before each send.
+            answered: Called with each outcome, 429s too, and the seconds it took.
+
+        Raises:
+            TurnWithdrawn: It was not sent and will not be.
+        """
+
+        async def exchange() -> CreateOutcome:
+            sending()
+            started_s = _now_s()
+            outcome = self.waker.noted(await self._api.create(batch_id, hospital))
+            answered(outcome, _now_s() - started_s)
+            return outcome
+
+        return await self._lanes.create.send(batch_id, exchange)
+
+    async def look(self, batch_id: UUID) -> Look:
+        """List the batch, as often as it takes; CannotContinue after the wake timeout."""
+        sent_s = 0.0
+
+        async def exchange() -> ListOutcome:
+            nonlocal sent_s
+            sent_s = _now_s()  # when it leaves, not when it began to wait for its turn
+            return self.waker.noted(await self._api.list_batch(batch_id))
+
+        failing_since_s: float | None = None
+        failures = 0
+        while True:
+            outcome = await self._lanes.look.send(batch_id, exchange)
+            match outcome:
+                case Listed(hospitals):
+                    return Look(hospitals, sent_s, _now_s())
+                case RateLimited() | Unexpected():
+                    raise turned_away(outcome)
+                case NotSent(reason) | Unknown(reason):
+                    failing_since_s = _now_s() if failing_since_s is None else failing_since_s
+                    failures += 1
+                    await self.waker.back_off(failures, failing_since_s, reason)
+                case _:
+                    assert_never(outcome)
+
+    async def activate(self, batch_id: UUID) -> ActivateOutcome:
+        """Activate the batch: one exchange."""
+        outcome = await self._lanes.activate.send(batch_id, lambda: self._api.activate(batch_id))
+        return self.waker.noted(outcome)
+
+    async def delete_copy(self, batch_id: UUID, copy: ListedHospital) -> DeleteOutcome:
+        """Delete one hospital if its id still means that hospital of that batch; else Absent.
+
+        Ids count from 1 again after the directory restarts, so the id is looked up at once before.
+        """
+
+        async def look_and_delete() -> DeleteOutcome:
+            found = await self._lanes.find.send(batch_id, lambda: self._api.find(copy.id))
+            if not isinstance(found, Found):
+                return found
+            here = found.hospital
+            if here.batch_id != str(batch_id) or here.content != copy.content:
+                return Absent()
+            return await self._api.delete(copy.id)
+
+        return self.waker.noted(await self._lanes.delete.send(batch_id, look_and_delete))
+
+    async def delete_batch(self, batch_id: UUID) -> DeleteOutcome:
+        """Delete all of the batch, of which a settled look showed no active row: one exchange."""
+        outcome = await self._lanes.delete_batch.send(
+            batch_id, lambda: self._api.delete_batch(batch_id)
+        )
+        return self.waker.noted(outcome)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,172 @@
+"""The live truth of every batch, and its checkpoints.
+
+Batches are changed here and on the event loop only; other threads get snapshots, which nothing
+changes any more. Row changes are written behind: coalesced, so that progress never waits for the
+disk. A checkpoint older than the truth costs only a look at the directory. What a client is told
+(accepted, ended, abandoning) is on disk before it is told.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.errors import BatchNotFound, StorageUnavailable
+from services.storage.json_files import JsonFiles, StorageError
+
+logger = logging.getLogger(__name__)
+
+WRITE_DELAY_S = 0.05  # changes within it share one write; a file of 20 is written about twice
+FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
+LAST_RETRY_S = 10.0  # ... but is tried again at least this often
+
+
+class ProgressTracker:
+    """Every batch that the service knows."""
+
+    def __init__(self, storage: JsonFiles) -> None:
+        self._storage = storage
+        self._batches: dict[UUID, Batch] = {}
+        self._locks: dict[UUID, asyncio.Lock] = {}
+        self._dirty: set[UUID] = set()
+        self._writers: dict[UUID, asyncio.Task[None]] = {}
+
+    def all(self) -> list[Batch]:
+        """Return every batch, oldest first."""
+        return sorted(self._batches.values(), key=lambda batch: batch.created_at)
+
+    def get(self, batch_id: UUID) -> Batch:
+        """Return a batch; BatchNotFound if there is none of that id."""
+        try:
+            return self._batches[batch_id]
+        except KeyError:
+            raise BatchNotFound from None
+
+    def restore(self, batches: Iterable[Batch]) -> None:
+        """Take over what the storage held."""
+        for batch in batches:
+            self._batches[batch.id] = batch
+
+    async def add(self, batch: Batch) -> None:
+        """Make a new batch durable, then known; StorageUnavailable if it cannot be written."""
+        try:
+            await self._save(batch)
+        except StorageUnavailable:
+            # The write may have failed only at its last step, after the document was in place.
+            with contextlib.suppress(StorageError):
+                await asyncio.to_thread(self._storage.delete, batch.id)
+            raise
+        self._batches[batch.id] = batch
+
+    def set_row(self, batch: Batch, number: int, status: RowStatus, **changes: Any) -> Row:
+        """Move one row; written behind. For *changes* see `Row.moved`."""
+        row = batch.row(number).moved(status, **changes)
+        batch.rows[number - 1] = row
+        self.touch(batch)
+        return row
+
+    def set_status(self, batch: Batch, status: BatchStatus) -> None:
+        """Move a running batch to a status that promises nothing; written behind."""
+        batch.check_move(status)
+        batch.status = status
+        self.touch(batch)
+
+    def touch(self, batch: Batch) -> None:
+        """Have the batch's present state written soon."""
+        batch.updated_at = datetime.now(UTC)
+        self._dirty.add(batch.id)
+        if batch.id not in self._writers:
+            self._writers[batch.id] = asyncio.create_task(self._write_behind(batch))
+
+    async def announce(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
+        """Move the batch to *status* with *changes* of other fields: durable first, then shown.
+
+        Raises:
+            StorageUnavailable: It could not be written; the batch is what it was.
+        """
+        batch.check_move(status)
+        changes |= {"status": status, "updated_at": datetime.now(UTC)}
+        async with self._lock(batch):
+            await self._save(replace(_snapshot(batch), **changes))
+            for name, value in changes.items():
+                setattr(batch, name, value)
+
+    async def announce_end(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
+        """Announce a run's end, for which nobody is left to be refused: try until it works."""
+        pause_s = FIRST_RETRY_S
+        while True:
+            try:
+                return await self.announce(batch, status, **changes)
+            except StorageUnavailable:
+                batch.step = "waiting until the batch storage can be written"
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LAST_RETRY_S)
+
+    async def forget(self, batch: Batch) -> None:
+        """Remove the batch, first from disk; StorageUnavailable if that fails."""
+        async with self._lock(batch):
+            try:
+                await asyncio.to_thread(self._storage.delete, batch.id)
+            except StorageError as error:
+                logger.error("batch %s: cannot be removed from the storage: %s", batch.id, error)
+                raise StorageUnavailable from None
+            self._batches.pop(batch.id, None)
+        self._locks.pop(batch.id, None)
+
+    async def check_writable(self) -> bool:
+        """Return whether a checkpoint could be written now."""
+        try:
+            await asyncio.to_thread(self._storage.check_writable)
+        except StorageError:
+            return False
+        return True
+
+    async def flush(self) -> None:
+        """Write at once what is still to be written; what fails is logged and left."""
+        for batch_id in list(self._writers):
+            if batch_id in self._batches:
+                await self._save_present(self._batches[batch_id])
+        for task in self._writers.values():
+            task.cancel()
+        await asyncio.gather(*self._writers.values(), return_exceptions=True)
+        self._writers.clear()
+
+    async def _write_behind(self, batch: Batch) -> None:
+        pause_s = WRITE_DELAY_S
+        while batch.id in self._dirty:
+            await asyncio.sleep(pause_s)
+            saved = await self._save_present(batch)
+            pause_s = WRITE_DELAY_S if saved else min(max(pause_s * 2, FIRST_RETRY_S), LAST_RETRY_S)
+        del self._writers[batch.id]
+
+    async def _save_present(self, batch: Batch) -> bool:
+        async with self._lock(batch):
+            self._dirty.discard(batch.id)
+            if batch.id not in self._batches:
+                return True  # forgotten meanwhile
+            try:
+                await self._save(_snapshot(batch))
+            except StorageUnavailable:
+                self._dirty.add(batch.id)
+                return False
+        return True
+
+    async def _save(self, snapshot: Batch) -> None:
+        try:
+            await asyncio.to_thread(self._storage.save, snapshot)
+        except StorageError as error:
+            logger.error("batch %s: its checkpoint cannot be written: %s", snapshot.id, error)
+            raise StorageUnavailable from None
+
+    def _lock(self, batch: Batch) -> asyncio.Lock:
+        """One write of a batch at a time, so that an older snapshot never replaces a newer one."""
+        return self._locks.setdefault(batch.id, asyncio.Lock())
+
+
+def _snapshot(batch: Batch) -> Batch:
+    return batch.snapshot(asyncio.get_running_loop().time())

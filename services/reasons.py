@@ -1,0 +1,105 @@
+"""Why a run stops or a batch ends, in words for the person who has to go on from there."""
+
+from collections.abc import Sequence
+
+from models.batch import Batch, BatchStatus
+from models.outcome import RateLimited, Unexpected
+from services.pacing import GIVE_UP_WINDOWS
+from services.reconciliation import Plan
+
+
+class CannotContinue(Exception):
+    """The run must end as resumable; `reason` says why, for a person."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Interrupted(Exception):
+    """The service is stopping; the next start goes on."""
+
+
+def not_answering(seconds: float, reason: str) -> CannotContinue:
+    """The directory gave no answer of its own for *seconds*."""
+    return CannotContinue(
+        f"The directory could not be reached for {seconds:g} s ({reason}): "
+        "resume the batch when it is up again."
+    )
+
+
+def turned_away(outcome: RateLimited | Unexpected) -> CannotContinue:
+    """Something answered, but not with what was asked for."""
+    if isinstance(outcome, RateLimited):
+        return CannotContinue(
+            f"The directory refused every request for {GIVE_UP_WINDOWS} rate windows "
+            "(others use up its budget): resume the batch later."
+        )
+    return CannotContinue(
+        f"The directory was not reached ({outcome.reason}): check HOSPITAL_API_BASE_URL and what "
+        "stands before the directory, then resume the batch."
+    )
+
+
+def lost_again(numbers: Sequence[int]) -> CannotContinue:
+    """Rows vanished a second time in one run."""
+    return CannotContinue(
+        f"The directory lost rows {listing(numbers)} again after they were created "
+        "(it may be full, or restart often): resume the batch when it is stable."
+    )
+
+
+def not_activated(reason: str) -> CannotContinue:
+    """Activating, or clearing the way for it, failed too often."""
+    return CannotContinue(
+        f"The batch could not be verified and activated ({reason}): resume it later."
+    )
+
+
+def not_deleted(tries: int) -> CannotContinue:
+    """The directory still lists hospitals of an abandoned batch."""
+    return CannotContinue(
+        f"The directory still has hospitals of the batch after {tries} deletes: abandon it later."
+    )
+
+
+def cannot_be_completed(plan: Plan) -> CannotContinue:
+    """The batch, as it stands in the directory, cannot become the file."""
+    if plan.foreign:
+        ids = listing([hospital.id for hospital in plan.foreign])
+        return CannotContinue(
+            f"The directory's batch holds hospitals that the file does not have (ids {ids}): "
+            "delete them there and resume, or abandon the batch."
+        )
+    return CannotContinue(
+        f"Part of the batch is already active, so rows {listing(plan.stranded)} cannot be "
+        "activated with it any more: delete the batch's hospitals in the directory, then resume."
+    )
+
+
+def shortfall(batch: Batch) -> tuple[BatchStatus, str]:
+    """Say how a batch ends that nothing more can be done for in this run."""
+    lacking = [row for row in batch.rows if not row.is_done]
+    numbers = listing([row.hospital.row for row in lacking])
+    if all(row.refused for row in lacking):
+        return BatchStatus.FAILED, (
+            f"The directory refused rows {numbers}: abandon this batch, correct the rows "
+            "and upload the file again."
+        )
+    return BatchStatus.RESUMABLE, (
+        f"Rows {numbers} could not be created: see their errors; a resume tries them again."
+    )
+
+
+def other_directory(batch: Batch) -> str:
+    """The service is set to another directory than the batch's."""
+    return (
+        f"The batch belongs to another directory ({batch.directory_url}): "
+        "set HOSPITAL_API_BASE_URL to it and restart the service."
+    )
+
+
+def listing(numbers: Sequence[int]) -> str:
+    """Return numbers as a short list."""
+    shown = ", ".join(str(number) for number in sorted(numbers)[:20])
+    return f"{shown} and {len(numbers) - 20} more" if len(numbers) > 20 else shown

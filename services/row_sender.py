@@ -1,0 +1,103 @@
+"""Sends the pending rows of a batch, all at once as far as the directory allows."""
+
+import asyncio
+import logging
+from functools import partial
+from typing import assert_never
+
+from models.batch import BatchStatus, RowStatus
+from models.outcome import (
+    BatchFull,
+    Created,
+    CreateOutcome,
+    NotSent,
+    RateLimited,
+    Refused,
+    Unexpected,
+    Unknown,
+)
+from services.batch_run import Run, RunPolicy
+from services.pacing import TurnWithdrawn
+from services.patient_directory import PatientDirectory
+from services.progress_tracker import ProgressTracker
+from services.reasons import CannotContinue, Interrupted, turned_away
+
+logger = logging.getLogger(__name__)
+
+
+class RowSender:
+    """Sends rows and records what became of each; an unknown outcome is left to be looked up."""
+
+    def __init__(
+        self, directory: PatientDirectory, tracker: ProgressTracker, policy: RunPolicy
+    ) -> None:
+        self._directory = directory
+        self._tracker = tracker
+        self._policy = policy
+
+    async def send(self, run: Run) -> None:
+        """Send every pending row at once; return when each has its outcome."""
+        batch = run.batch
+        batch.step = "creating hospitals"
+        self._tracker.set_status(batch, BatchStatus.PROCESSING)
+        pending = [row.hospital.row for row in batch.rows if row.status is RowStatus.PENDING]
+        # Gathered, not grouped: whatever befalls one row, creates under way keep their outcome.
+        results = await asyncio.gather(
+            *(self._send_row(run, number) for number in pending), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        if run.stopped_by is not None:
+            raise run.stopped_by
+        if self._directory.waker.is_stopping and any(not row.is_done for row in batch.rows):
+            raise Interrupted
+
+    async def _send_row(self, run: Run, number: int) -> None:
+        try:
+            while run.stopped_by is None and run.attempts[number] < self._policy.max_attempts:
+                outcome = await self._directory.create(
+                    run.batch.id,
+                    run.batch.row(number).hospital,
+                    sending=partial(self._sending, run, number),
+                    answered=partial(self._record, run, number),
+                )
+                if isinstance(outcome, RateLimited | Unexpected):
+                    raise turned_away(outcome)
+                if not isinstance(outcome, NotSent):
+                    return
+                await self._directory.waker.back_off(run.attempts[number])
+        except CannotContinue as stop:
+            run.stopped_by = run.stopped_by or stop
+            self._directory.withdraw(run.batch.id)
+        except TurnWithdrawn:
+            return
+
+    def _sending(self, run: Run, number: int) -> None:
+        self._tracker.set_row(run.batch, number, RowStatus.PROCESSING)
+
+    def _record(self, run: Run, number: int, outcome: CreateOutcome, seconds: float) -> None:
+        """Note what became of one send."""
+        move = partial(self._tracker.set_row, run.batch, number, seconds=seconds)
+        if not isinstance(outcome, RateLimited):
+            run.attempts[number] += 1
+        match outcome:
+            case Created(hospital_id):
+                run.batch.auto_resumes = 0
+                move(RowStatus.CREATED, hospital_id=hospital_id)
+            case Refused(reason):
+                move(RowStatus.FAILED, error=reason, refused=True)
+            case RateLimited():
+                move(RowStatus.PENDING)
+            case NotSent(reason):
+                move(RowStatus.PENDING, error=reason)
+            case BatchFull():
+                # Not applied, but late copies of other rows may have filled the batch.
+                move(RowStatus.PENDING, error="the directory says that the batch is full")
+                run.doubt()
+            case Unknown(reason) | Unexpected(reason):
+                move(RowStatus.VERIFYING, error=reason)
+                run.doubt()
+            case _:
+                assert_never(outcome)
+        logger.debug("batch %s: row %d: %s", run.batch.id, number, type(outcome).__name__)

@@ -1,0 +1,129 @@
+"""A batch as a versioned JSON document, and back; another version is not guessed at."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
+from models.hospital import HospitalRow
+
+VERSION = 1
+
+
+class UnreadableCheckpoint(Exception):
+    """The document is torn, foreign, inconsistent, or of another version."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _RowDocument(_Document):
+    row: Annotated[int, Field(ge=1)]
+    name: str
+    address: str
+    phone: str | None
+    status: RowStatus
+    hospital_id: int | None
+    error: str | None
+    refused: bool
+    processing_seconds: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _has_an_id_exactly_when_created(self) -> "_RowDocument":
+        if (self.hospital_id is not None) != (self.status in DONE_ROWS):
+            raise ValueError("a created row has an id, and only a created row")
+        return self
+
+
+class _BatchDocument(_Document):
+    version: Literal[1]
+    batch_id: UUID
+    directory_url: str
+    status: BatchStatus
+    failure_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    resume_count: Annotated[int, Field(ge=0)]
+    auto_resumes: Annotated[int, Field(ge=0)]
+    doubtful: bool
+    unsettled: bool
+    processing_seconds: Annotated[float, Field(ge=0)]
+    rows: Annotated[tuple[_RowDocument, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rows_are_numbered_from_one(self) -> "_BatchDocument":
+        if [row.row for row in self.rows] != list(range(1, len(self.rows) + 1)):
+            raise ValueError("rows are numbered from 1 without gaps")
+        return self
+
+
+def encode(batch: Batch) -> bytes:
+    """Return *batch*, which must be a snapshot, as a document that a person can read."""
+    document = _BatchDocument(
+        version=VERSION,
+        batch_id=batch.id,
+        directory_url=batch.directory_url,
+        status=batch.status,
+        failure_reason=batch.failure_reason,
+        created_at=batch.created_at,
+        updated_at=batch.updated_at,
+        resume_count=batch.resume_count,
+        auto_resumes=batch.auto_resumes,
+        doubtful=batch.doubtful,
+        unsettled=batch.unsettled,
+        processing_seconds=round(batch.seconds, 3),
+        rows=tuple(_row_document(row) for row in batch.rows),
+    )
+    return document.model_dump_json(indent=1).encode() + b"\n"
+
+
+def decode(document: bytes) -> Batch:
+    """Return the batch that *document* describes; UnreadableCheckpoint with the reason if none."""
+    try:
+        read = _BatchDocument.model_validate_json(document)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UnreadableCheckpoint(f"{place or 'document'}: {first['msg']}") from None
+    return Batch(
+        id=read.batch_id,
+        directory_url=read.directory_url,
+        rows=[_row(row) for row in read.rows],
+        created_at=read.created_at,
+        updated_at=read.updated_at,
+        status=read.status,
+        failure_reason=read.failure_reason,
+        resume_count=read.resume_count,
+        auto_resumes=read.auto_resumes,
+        doubtful=read.doubtful,
+        unsettled=read.unsettled,
+        seconds=read.processing_seconds,
+    )
+
+
+def _row_document(row: Row) -> _RowDocument:
+    return _RowDocument(
+        row=row.hospital.row,
+        name=row.hospital.name,
+        address=row.hospital.address,
+        phone=row.hospital.phone,
+        status=row.status,
+        hospital_id=row.hospital_id,
+        error=row.error,
+        refused=row.refused,
+        processing_seconds=round(row.seconds, 3),
+    )
+
+
+def _row(read: _RowDocument) -> Row:
+    return Row(
+        hospital=HospitalRow(read.row, read.name, read.address, read.phone),
+        status=read.status,
+        hospital_id=read.hospital_id,
+        error=read.error,
+        refused=read.refused,
+        seconds=read.processing_seconds,
+    )
