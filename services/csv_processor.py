@@ -49,13 +49,13 @@ MESSAGES = {
     "missing_column": "Add the column {column} to the first line, or correct its name there.",
     "duplicate_column": "Rename or remove all but one of the {times} columns named {value}.",
     "no_rows": "Add at least one row below the header.",
-    "too_many_rows": "The file has more than {limit} rows: split it into smaller files.",
+    "too_many_rows": "The file has more than {max_rows} rows: split it into smaller files.",
     "field_count": "Give the row as many fields as the header has: it has {fields}, not {wanted}.",
     "row_too_long": "Shorten {where}: it has more than {limit} characters.",
     "malformed_quote": "Mend the quotes on {where}: a quote inside a quoted value is written twice,"
     " and only a delimiter or the end of the line follows the closing one.",
-    "unterminated_quote": "Close the quote that opens on {where}: neither the file nor the next"
-    " {limit} characters do, and nothing after it was read.",
+    "unterminated_quote": "Close the quote that opens on {where}: it is still open at the end of the"
+    " file or {limit} characters later, and nothing after it was read.",
     "control_character": "Remove the control character U+{code:04X} from the {column}.",
     "required": "Fill in the {column}: it is empty and needs {low} to {high} characters.",
     "too_short": "Write the {column} in full: it has {chars} characters and needs at least {low}.",
@@ -94,7 +94,9 @@ def read_csv(stream: BinaryIO, *, max_rows: int) -> CsvContent:
 
 def judge_value(column: str, value: str, *, row: int, line: int) -> Iterator[Finding]:
     """Yield everything that is wrong with a *value* as the file has it, not yet trimmed."""
-    place, control, value = (row, line, column, value.strip()), CONTROL.search(value), value.strip()
+    place = (row, line, column, value)
+    control = CONTROL.search(value)
+    value = value.strip()
     if control:
         yield _finding("control_character", *place, code=ord(control[0]))
     if column == "phone":
@@ -111,7 +113,9 @@ def _finding(
     error_type: str, row: int, line: int, column: str | None, value: str | None, **told: object
 ) -> Finding:
     shown = None if value is None else _shown(value)
-    message = MESSAGES[error_type].format(column=column, value=shown, **told)
+    message = MESSAGES[error_type].format(
+        column=column, value=shown, limit=MAX_RECORD_CHARS, **told
+    )
     return Finding(row, line, column, shown, error_type, message)
 
 
@@ -243,34 +247,37 @@ class _Reading:
     def _read(self) -> None:
         first = next(iter(self._lines), None)
         if first is None:
-            self._find("row_too_long" if self._lines.too_long else "empty_file", where="line 1")
+            self._find(
+                "row_too_long" if self._lines.record else "empty_file", where="the first line"
+            )
             return
         delimiter = max(DELIMITERS, key=lambda candidate: _likeness(first, candidate))
         records = _records(self._lines, first, delimiter)
         header = next(records)
         if isinstance(header, _Fault):
-            self._find(header.error_type, value=first, where=header.where)
+            self._find(header.error_type, where=header.where)
             return
         names = [name.strip().casefold() for name in header]
         self._judge_header(names, delimiter)
         if not self.errors:
             self._read_rows(records, len(names), _picker(names))
 
-    def _find(self, error_type: str, *, value: str | None = None, **told: object) -> None:
-        """Note a finding about the record being read; before the first row it is the header."""
-        row, line = self.total_rows, self._lines.start
-        self.errors.append(
-            _finding(error_type, row, line, None, value, limit=MAX_RECORD_CHARS, **told)
-        )
+    def _find(
+        self, error_type: str, column: str | None = None, value: str | None = None, **told: object
+    ) -> None:
+        """Note a finding about the record being read; before the first row that is the header."""
+        value = value or "".join(self._lines.record) or None
+        place = (self.total_rows, self._lines.start, column, value)
+        self.errors.append(_finding(error_type, *place, **told))
 
     def _judge_header(self, names: list[str], delimiter: str) -> None:
         missing = [column for column in REQUIRED if column not in names]
         if len(missing) == len(REQUIRED):
-            self._find("missing_header", value="".join(self._lines.record))
+            self._find("missing_header")
             return
         self.delimiter = delimiter
         for column in missing:
-            self.errors.append(_finding("missing_column", 0, self._lines.start, column, None))
+            self._find("missing_column", column)
         for name, times in Counter(filter(None, names)).items():
             if times > 1:
                 self._find("duplicate_column", value=name, times=times)
@@ -282,16 +289,14 @@ class _Reading:
         for record in records:
             self.total_rows += 1
             if isinstance(record, _Fault):
-                shown = "".join(self._lines.record)
-                self._find(record.error_type, value=shown, where=record.where)
+                self._find(record.error_type, where=record.where)
             elif len(record) != width:
-                shown = "".join(self._lines.record)
-                self._find("field_count", value=shown, fields=len(record), wanted=width)
+                self._find("field_count", fields=len(record), wanted=width)
             else:
                 self._judge(pick(record))
             if self.total_rows > self._max_rows:
                 place = (0, self._lines.start, None, None)
-                self.errors.append(_finding("too_many_rows", *place, limit=self._max_rows))
+                self.errors.append(_finding("too_many_rows", *place, max_rows=self._max_rows))
                 return
         if not self.total_rows:
             self._find("no_rows")
@@ -348,7 +353,7 @@ def _picker(names: list[str]) -> Callable[[list[str]], Values]:
     pick = itemgetter(*(names.index(column) for column in COLUMNS if column in names))
     if "phone" not in names:
         return lambda fields: (*pick(fields), "")
-    if set(names) == set(REPORT_COLUMNS):
+    if set(filter(None, names)) == set(REPORT_COLUMNS):
         return lambda fields: tuple(REPORT_ESCAPE.sub("", value) for value in pick(fields))
     return pick
 
@@ -381,5 +386,5 @@ def _listed(items: Sequence[object]) -> str:
 
 def _shown(value: str) -> str:
     """Return *value* short enough for a message, and safe to encode and to print."""
-    value = UNDECODED.sub("\ufffd", CONTROL.sub("\ufffd", value.strip()))
+    value = UNDECODED.sub("\ufffd", CONTROL.sub("\ufffd", value)).strip()
     return value if len(value) <= SHOWN_CHARS else value[: SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,116 @@
+"""Starts the real service and the real local directory as processes on free ports."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+START_TIMEOUT_S = 20.0
+
+
+class DidNotStart(Exception):
+    """A server ended, or did not answer in time; the message holds what it printed."""
+
+
+class Server:
+    """One server process, answering at `url` once it is made.
+
+    Args:
+        arguments: Of `python -m`.
+        port: Where it will listen on 127.0.0.1.
+        ready_path: A path that answers 200 when it serves.
+        environment: Added to a clean environment, in which no other setting is set.
+        log: Where its output goes; kept for the message when it does not start.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        port: int,
+        ready_path: str,
+        environment: dict[str, str],
+        log: Path,
+    ) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=log.parent,  # not the checkout: a developer's .env is not for us
+                env=_clean_environment() | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait_until_ready(ready_path)
+
+    def output(self) -> str:
+        """Return what it printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """End it as an operator would (SIGTERM); return its exit status."""
+        return self._end(signal.SIGTERM, timeout_s)
+
+    def kill(self) -> int:
+        """End it as a crash would (SIGKILL)."""
+        return self._end(signal.SIGKILL, 20.0)
+
+    def _end(self, number: int, timeout_s: float) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+    def _wait_until_ready(self, ready_path: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                if httpx.get(self.url + ready_path, timeout=5.0).is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.02)  # noqa: TID251 - a script, not the event loop
+        self.process.kill()
+        raise DidNotStart(f"{self.url} did not start:\n{self.output()}")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_directory(folder: Path, *options: str, port: int | None = None) -> Server:
+    """Start a local directory; for *options* see `python -m directory --help`."""
+    port = port or free_port()
+    arguments = ["directory", "--port", str(port), *options]
+    return Server(arguments, port, "/_directory/faults", {}, folder / f"directory-{port}.log")
+
+
+def start_service(
+    folder: Path, directory_url: str, port: int | None = None, **settings: str | float
+) -> Server:
+    """Start the service with *settings* (environment names in lower case); storage in *folder*."""
+    port = port or free_port()
+    environment = {
+        "HOSPITAL_API_BASE_URL": directory_url,
+        "BATCH_STORAGE_DIR": str(folder / "batch_storage"),
+    } | {name.upper(): str(value) for name, value in settings.items()}
+    arguments = ["uvicorn", "main:app", "--app-dir", str(ROOT), "--port", str(port)]
+    return Server(arguments, port, "/health", environment, folder / f"service-{port}.log")
+
+
+def _clean_environment() -> dict[str, str]:
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }

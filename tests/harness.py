@@ -1,0 +1,183 @@
+"""The whole service against the local directory, in one process, for tests on a virtual clock.
+
+The wire between them is httpx's transport seam: requests reach the directory as a task of its own,
+so that it goes on when the service gives up or dies, as a real server would.
+"""
+
+import asyncio
+import io
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from directory.app import ConnectionDropped, DirectorySettings, create_directory
+
+from config import Settings
+from main import build_service
+from models.batch import Batch, BatchStatus
+from services.batch_service import BatchService
+from services.hospital_api import HospitalApi
+from services.storage.json_files import JsonFiles
+
+BASE_URL = "http://directory.test"
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """Carries requests to the directory's app, with httpx's timeouts; `up` unplugs it."""
+
+    def __init__(self, app: Any) -> None:
+        self._inner = httpx.ASGITransport(app, client=("127.0.0.1", 50000))
+        self._under_way: set[asyncio.Task[httpx.Response]] = set()
+        self.up = True
+        self.requests: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.up:
+            raise httpx.ConnectError("refused", request=request)
+        self.requests.append(f"{request.method} {request.url.path}")
+        task = asyncio.create_task(self._inner.handle_async_request(request))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        await asyncio.wait({task}, timeout=request.extensions["timeout"]["read"])
+        if not task.done():
+            raise httpx.ReadTimeout("no answer", request=request)
+        try:
+            return task.result()
+        except ConnectionDropped:
+            raise httpx.ReadError("dropped", request=request) from None
+
+    def _ended(self, task: asyncio.Task[httpx.Response]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits any more
+
+    async def settle(self) -> None:
+        """Wait until the directory has worked off everything."""
+        while self._under_way:
+            with suppress(Exception):
+                await asyncio.wait(self._under_way)
+
+
+class Harness:
+    """One directory, and a service that can be killed and started again on the same storage.
+
+    Args:
+        folder: Where checkpoints go.
+        settings: Other settings than the defaults, which are the real ones.
+    """
+
+    def __init__(
+        self, folder: Path, directory: DirectorySettings | None = None, **settings: Any
+    ) -> None:
+        self.settings = Settings(
+            _env_file=None,
+            hospital_api_base_url=BASE_URL,
+            batch_storage_dir=folder,
+            **settings,
+        )
+        self._app = create_directory(directory or DirectorySettings())
+        self.wire = Wire(self._app)
+        self.control = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self._app), base_url=BASE_URL
+        )
+        self._storage = JsonFiles(folder)
+        self.service: BatchService
+
+    async def __aenter__(self) -> "Harness":
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.service.close()
+        self._storage.close()
+        await self.wire.settle()
+        await self.control.aclose()
+
+    def start(self, **changes: Any) -> None:
+        """Start the service on what its storage holds."""
+        self.settings = self.settings.model_copy(update=changes)
+        self._storage.open()
+        api = HospitalApi(
+            self.settings.hospital_api_base_url,
+            timeout_s=self.settings.http_timeout_seconds,
+            connect_timeout_s=self.settings.http_connect_timeout_seconds,
+            transport=self.wire,
+        )
+        self.service = build_service(self.settings, api, self._storage)
+        self.service.start(self._storage.load())
+
+    async def kill(self) -> None:
+        """End the service as kill -9 would: nothing is finished, nothing more is written."""
+        own = {asyncio.current_task(), *self.wire._under_way}
+        self._storage.close()
+        for task in asyncio.all_tasks() - own:
+            if _is_service_task(task):
+                task.cancel()
+        await asyncio.sleep(0)
+
+    async def fault(self, kind: str, endpoint: str = "create", **rule: Any) -> None:
+        """Add one fault to the directory; once, unless `times` says otherwise."""
+        rules = (await self.control.get("/_directory/faults")).json()
+        rule = {"times": 1} | rule | {"kind": kind, "endpoint": endpoint}
+        answer = await self.control.put("/_directory/faults", json=[*rules, rule])
+        answer.raise_for_status()
+
+    async def heal(self) -> None:
+        """Remove all faults."""
+        await self.control.delete("/_directory/faults")
+        self.wire.up = True
+
+    async def restart_directory(self, down_seconds: float = 0.0) -> None:
+        """Have the directory forget everything and count ids from 1 again."""
+        await self.control.post("/_directory/restart", json={"down_seconds": down_seconds})
+
+    async def submit(self, content: str) -> Batch:
+        return await self.service.submit(io.BytesIO(content.encode()))
+
+    async def load(self, content: str) -> Batch:
+        """Upload *content* and wait for the batch's end."""
+        batch = await self.submit(content)
+        await self.service.wait(batch)
+        return batch
+
+    async def resume(self, batch: Batch) -> Batch:
+        """Resume and wait for the end."""
+        resumption = await self.service.resume(batch.id)
+        await self.service.wait(resumption.batch)
+        return resumption.batch
+
+    async def hospitals(self, batch_id: UUID | None = None) -> list[dict[str, Any]]:
+        """Return what the directory holds, of one batch or in all."""
+        everything = (await self.control.get("/_directory/hospitals")).json()
+        wanted = None if batch_id is None else str(batch_id)
+        return [h for h in everything if wanted in (None, h["creation_batch_id"])]
+
+
+async def assert_exactly_once(harness: Harness, batch: Batch) -> None:
+    """The promise: completed, and the directory holds the file's rows, each one, once, active."""
+    held = await harness.hospitals(batch.id)
+
+    assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
+    assert Counter(row.hospital.content for row in batch.rows) == Counter(
+        (h["name"], h["address"], h["phone"] or "") for h in held
+    )
+    assert all(h["active"] for h in held)
+    assert {row.hospital_id for row in batch.rows} == {h["id"] for h in held}
+
+
+def csv_file(rows: int, start: int = 1) -> str:
+    """Return a file with *rows* different hospitals."""
+    lines = [
+        f"Hospital {n},{n} Main Street Springfield,555-010{n:04d}"
+        for n in range(start, start + rows)
+    ]
+    return "name,address,phone\n" + "\n".join(lines) + "\n"
+
+
+def _is_service_task(task: asyncio.Task[Any]) -> bool:
+    """The directory's tasks live on when the service dies."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and "/services/" in code.co_filename
