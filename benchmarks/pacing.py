@@ -18,7 +18,7 @@ PERIOD_S = 60.0
 BOUND = 1.08
 
 
-async def _measure() -> tuple[float, float, int]:
+async def _measure() -> tuple[float, float, dict[str, int]]:
     """Return the seconds until all three were active, the floor, and the creates refused."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -50,12 +50,13 @@ MESSAGES = {
     "duplicate_column": "Rename or remove all but one of the {times} columns named {value}.",
     "no_rows": "Add at least one row below the header.",
     "too_many_rows": "The file has more than {max_rows} rows: split it into smaller files.",
-    "field_count": "Give the row as many fields as the header has: it has {fields}, not {wanted}.",
+    "field_count": "Give the row {wanted} fields like the header, it has {fields}: a value that"
+    " holds the delimiter stands in quotes.",
     "row_too_long": "Shorten {where}: it has more than {limit} characters.",
     "malformed_quote": "Mend the quotes on {where}: a quote inside a quoted value is written twice,"
     " and only a delimiter or the end of the line follows the closing one.",
-    "unterminated_quote": "Close the quote that opens on {where}: it is still open at the end of the"
-    " file or {limit} characters later, and nothing after it was read.",
+    "unterminated_quote": "Close the quote that opens on {where}: it is open until the file ends or"
+    " for more than {limit} characters, and nothing after it was read.",
     "control_character": "Remove the control character U+{code:04X} from the {column}.",
     "required": "Fill in the {column}: it is empty and needs {low} to {high} characters.",
     "too_short": "Write the {column} in full: it has {chars} characters and needs at least {low}.",
@@ -214,6 +215,36 @@ def _line_breaks(text: str) -> int:
     return len(re.findall(r"\r\n|\r|\n", text))
 
 
+def _wide_encoding(head: bytes) -> str | None:
+    """Return utf-16 or utf-32 if *head* has its mark, or the NULs of ASCII text in UTF-16."""
+    for encoding, marks in WIDE_MARKS.items():
+        if head.startswith(marks):
+            return encoding
+    few, many = sorted((head[::2].count(0), head[1::2].count(0)))
+    return "utf-16" if few == 0 and many >= max(8, len(head) // 4) else None
+
+
+def _narrow_encoding(text: str) -> str | None:
+    """Guess what *text* with UNDECODED bytes was written in: a hint, nothing is read with it."""
+    raw = text.encode("utf-8", "surrogateescape")
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    # Partly UTF-8 after all, or no Western text: in that, letters with accents mostly stand alone.
+    if not UNDECODED.sub("", text).isascii() or sum(map(len, runs)) > 2 * len(runs):
+        return None
+    try:
+        raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return "cp1252" if re.search(rb"[\x80-\x9f]", raw) else "latin-1"
+
+
+def _likeness(line: str, delimiter: str) -> tuple[int, int]:
+    """Return how well *delimiter* explains the first line: required columns, then frequency."""
+    fields = next(_parse([line], delimiter, strict=False), [])
+    names = {field.strip().casefold() for field in fields}
+    return len(names & REQUIRED.keys()), line.count(delimiter)
+
+
 class _Reading:
     """One pass over a file, and what it has found so far."""
 
@@ -235,9 +266,10 @@ class _Reading:
         try:
             self._read()
         except _NotUtf8 as error:
-            bad = str(error)
-            guess = _narrow_encoding(bad + self._lines.text.read(HINT_CHARS))
-            self._refuse_encoding(guess, line=self._lines.number, value=bad)
+            line = str(error)
+            hint = line + self._lines.text.read(HINT_CHARS)
+            guess = _narrow_encoding(hint) if self.encoding == "utf-8" else None  # no mark
+            self._refuse_encoding(guess, line=self._lines.number, value=line)
 
     def _refuse_encoding(self, guess: str | None, line: int, value: str | None = None) -> None:
         self.encoding = guess or "unknown"
@@ -247,9 +279,8 @@ class _Reading:
     def _read(self) -> None:
         first = next(iter(self._lines), None)
         if first is None:
-            self._find(
-                "row_too_long" if self._lines.record else "empty_file", where="the first line"
-            )
+            error_type = "row_too_long" if self._lines.record else "empty_file"
+            self._find(error_type, where="the first line")
             return
         delimiter = max(DELIMITERS, key=lambda candidate: _likeness(first, candidate))
         records = _records(self._lines, first, delimiter)
@@ -267,8 +298,8 @@ class _Reading:
     ) -> None:
         """Note a finding about the record being read; before the first row that is the header."""
         value = value or "".join(self._lines.record) or None
-        place = (self.total_rows, self._lines.start, column, value)
-        self.errors.append(_finding(error_type, *place, **told))
+        row, line = self.total_rows, self._lines.start
+        self.errors.append(_finding(error_type, row, line, column, value, **told))
 
     def _judge_header(self, names: list[str], delimiter: str) -> None:
         missing = [column for column in REQUIRED if column not in names]
@@ -280,7 +311,8 @@ class _Reading:
             self._find("missing_column", column)
         for name, times in Counter(filter(None, names)).items():
             if times > 1:
-                self._find("duplicate_column", value=name, times=times)
+                known = name if name in COLUMNS else None
+                self._find("duplicate_column", known, name, times=times)
         self.warnings.extend(_ignored_warnings(names))
 
     def _read_rows(
@@ -316,36 +348,6 @@ class _Reading:
         row, line = self.total_rows, self._lines.start
         for column, value in zip(COLUMNS, values, strict=True):
             self.errors.extend(judge_value(column, value, row=row, line=line))
-
-
-def _wide_encoding(head: bytes) -> str | None:
-    """Return utf-16 or utf-32 if *head* has its mark, or the NULs of ASCII text in UTF-16."""
-    for encoding, marks in WIDE_MARKS.items():
-        if head.startswith(marks):
-            return encoding
-    few, many = sorted((head[::2].count(0), head[1::2].count(0)))
-    return "utf-16" if few == 0 and many >= max(8, len(head) // 4) else None
-
-
-def _narrow_encoding(text: str) -> str | None:
-    """Guess what *text* with UNDECODED bytes was written in: a hint, nothing is read with it."""
-    raw = text.encode("utf-8", "surrogateescape")
-    runs = re.findall(rb"[\x80-\xff]+", raw)
-    # Partly UTF-8 after all, or no Western text: in that, letters with accents mostly stand alone.
-    if not UNDECODED.sub("", text).isascii() or sum(map(len, runs)) > 2 * len(runs):
-        return None
-    try:
-        raw.decode("cp1252")
-    except UnicodeDecodeError:
-        return None
-    return "cp1252" if re.search(rb"[\x80-\x9f]", raw) else "latin-1"
-
-
-def _likeness(line: str, delimiter: str) -> tuple[int, int]:
-    """Return how well *delimiter* explains the first line: required columns, then frequency."""
-    fields = next(_parse([line], delimiter, strict=False), [])
-    names = {field.strip().casefold() for field in fields}
-    return len(names & REQUIRED.keys()), line.count(delimiter)
 
 
 def _picker(names: list[str]) -> Callable[[list[str]], Values]:

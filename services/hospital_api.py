@@ -143,7 +143,7 @@ class HospitalApi:
         reply = await self._exchange("GET", "/", timeout_s=timeout_s)
         if not isinstance(reply, httpx.Response):
             return reply
-        return _success(reply, lambda body: Awake() if "status" in body else _unreadable())
+        return _success(reply, _awake)
 
     async def _delete(self, path: str, absent: str) -> DeleteOutcome:
         reply = await self._exchange("DELETE", path)
@@ -177,10 +177,6 @@ class HospitalApi:
 
 class _Unreadable(Exception):
     """A 2xx whose body is not what the directory says."""
-
-
-def _unreadable() -> Any:
-    raise _Unreadable
 
 
 def _success(reply: httpx.Response, read: Callable[[Any], T]) -> T | Failure:
@@ -221,6 +217,12 @@ def _field_error(entry: Any) -> str:
     location = entry.get("loc")
     fields = location[1:] if isinstance(location, list) else []
     return " ".join(str(part) for part in [*fields, entry.get("msg", "invalid")])
+
+
+def _awake(body: Any) -> Awake:
+    if not isinstance(body, dict) or "status" not in body:
+        raise _Unreadable
+    return Awake()
 
 
 def _created(body: Any, batch_id: UUID, sent: HospitalRow) -> Created:

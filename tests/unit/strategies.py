@@ -1,0 +1,121 @@
+"""Random rows, lists and batches for property tests.
+
+Contents and ids come from small pools, so that identical rows and identical copies are common.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
+from models.hospital import HospitalRow, ListedHospital
+
+BATCH_ID = UUID("00000000-0000-4000-8000-0000000000b1")
+
+#: How laws are tried: without a deadline, which a busy machine would miss now and then.
+law = settings(deadline=None)
+
+_CONTENTS = [
+    ("Alpha", "1 Main Street", None),
+    ("Alpha", "1 Main Street", ""),
+    ("Alpha", "1 Main Street", "5550100"),
+    ("Beta", "1 Main Street", None),
+]
+_FOREIGN = [("Foreign", "9 Elm Street", None), (None, "1 Main Street", None), (None, None, None)]
+_IDS = 12  # more than rows, so that some rows know an id that is not listed
+
+
+def _rows(drawn: list[tuple[tuple[str, str, str | None], RowStatus, bool]], turn: int) -> list[Row]:
+    return [
+        Row(
+            HospitalRow(number, *content),
+            status,
+            # Five and twelve have no common divisor, so no two rows get the same id.
+            hospital_id=(turn + number * 5) % _IDS + 1 if status in DONE_ROWS else None,
+            refused=refused and status is RowStatus.FAILED,
+        )
+        for number, (content, status, refused) in enumerate(drawn, start=1)
+    ]
+
+
+def _hospitals(
+    drawn: list[tuple[int, tuple[str | None, str | None, str | None], bool]],
+) -> list[ListedHospital]:
+    unique = [ListedHospital(n, *content, str(BATCH_ID), active) for n, content, active in drawn]
+    return unique + unique[1:2]
+
+
+#: Rows in file order, in any status; each created one has an id of its own.
+rows_of_a_batch = st.builds(
+    _rows,
+    st.lists(
+        st.tuples(st.sampled_from(_CONTENTS), st.sampled_from(RowStatus), st.booleans()),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, _IDS - 1),
+)
+
+#: What the directory might show: in any order, with nulls, foreign content and an id shown twice.
+lists_of_a_batch = st.lists(
+    st.tuples(
+        st.integers(1, _IDS), st.sampled_from([*_CONTENTS, *_CONTENTS, *_FOREIGN]), st.booleans()
+    ),
+    unique_by=lambda hospital: hospital[0],
+    max_size=8,
+).map(_hospitals)
+
+_texts = st.text(max_size=20)
+_seconds = st.integers(0, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
+_times = st.datetimes(
+    min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - the bounds are naive, the zone is added
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+
+
+def _worded(
+    rows: list[Row], words: list[tuple[str, str, str | None, str | None]], seconds: float
+) -> list[Row]:
+    """Give rows any texts instead of the pooled ones, as many as there are."""
+    return [
+        replace(
+            row,
+            hospital=HospitalRow(row.hospital.row, name, address, phone),
+            error=error,
+            seconds=seconds,
+        )
+        for row, (name, address, phone, error) in zip(rows, words, strict=False)
+    ]
+
+
+#: Any batch that a checkpoint can hold; its texts are any that a file can hold.
+batches = st.builds(
+    Batch,
+    id=st.uuids(),
+    directory_url=_texts,
+    rows=st.builds(
+        _worded,
+        rows_of_a_batch,
+        st.lists(
+            st.tuples(_texts, _texts, st.none() | _texts, st.none() | _texts),
+            min_size=1,
+            max_size=6,
+        ),
+        _seconds,
+    ),
+    created_at=_times,
+    updated_at=_times,
+    status=st.sampled_from(BatchStatus),
+    failure_reason=st.none() | _texts,
+    resume_count=st.integers(0, 1000),
+    auto_resumes=st.integers(0, 1000),
+    doubtful=st.booleans(),
+    unsettled=st.booleans(),
+    seconds=_seconds,
+    running_since=st.none(),
+    step=st.just(""),
+)

@@ -1,0 +1,449 @@
+"""The file's rows against the directory's rows: rule by rule, then the laws."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.batch import Row, RowStatus
+from models.hospital import HospitalRow, ListedHospital
+from services.reconciliation import Plan, reconcile
+from tests.unit.strategies import BATCH_ID, law, lists_of_a_batch, rows_of_a_batch
+
+MAY_EXIST = frozenset(RowStatus) - {RowStatus.PENDING}
+
+
+def a_row(
+    number: int,
+    name: str,
+    status: RowStatus = RowStatus.PENDING,
+    *,
+    hospital_id: int | None = None,
+    refused: bool = False,
+    phone: str | None = None,
+) -> Row:
+    hospital = HospitalRow(number, name, f"{name} Street", phone)
+    return Row(hospital, status, hospital_id=hospital_id, refused=refused)
+
+
+def a_copy(
+    hospital_id: int, name: str | None, *, active: bool = False, phone: str | None = None
+) -> ListedHospital:
+    address = None if name is None else f"{name} Street"
+    return ListedHospital(hospital_id, name, address, phone, str(BATCH_ID), active)
+
+
+def a_plan(
+    adopt: dict[int, ListedHospital] | None = None,
+    send: tuple[int, ...] = (),
+    wait: tuple[int, ...] = (),
+    delete: tuple[ListedHospital, ...] = (),
+    foreign: tuple[ListedHospital, ...] = (),
+    stranded: tuple[int, ...] = (),
+) -> Plan:
+    """The plan that asks for nothing but what is named."""
+    return Plan(adopt or {}, send, wait, delete, foreign, stranded)
+
+
+class TestAdopting:
+    def test_rows_are_matched_by_content_in_whatever_order_the_directory_lists_them(self):
+        rows = [a_row(1, "A"), a_row(2, "B")]
+        a, b = a_copy(9, "A"), a_copy(3, "B")
+
+        assert a_plan(adopt={1: a, 2: b}) == reconcile(rows, [b, a], settled=True)
+
+    def test_a_row_that_is_listed_is_adopted_at_once_whatever_its_status(self):
+        """Looking too early can only miss a row, never invent one."""
+        rows = [a_row(1 + place, f"H{place}", status) for place, status in enumerate(RowStatus)]
+        copies = [a_copy(1 + place, f"H{place}") for place in range(len(rows))]
+
+        plan = reconcile(rows, copies, settled=False)
+
+        assert a_plan(adopt={copy.id: copy for copy in copies}) == plan
+
+    def test_identical_rows_want_as_many_hospitals(self):
+        rows = [a_row(1, "A"), a_row(2, "A"), a_row(3, "A")]
+        first, second = a_copy(4, "A"), a_copy(8, "A")
+
+        plan = reconcile(rows, [second, first], settled=True)
+
+        assert a_plan(adopt={1: first, 2: second}, send=(3,)) == plan
+
+    def test_a_copy_stays_with_the_row_that_knows_its_id(self):
+        """Clients have been told which row has which id."""
+        rows = [a_row(1, "A"), a_row(2, "A", RowStatus.CREATED, hospital_id=4)]
+        known, other = a_copy(4, "A"), a_copy(8, "A")
+
+        plan = reconcile(rows, [known, other], settled=True)
+
+        assert a_plan(adopt={1: other, 2: known}) == plan
+
+    def test_two_rows_that_know_their_ids_the_other_way_round_keep_them(self):
+        rows = [
+            a_row(1, "A", RowStatus.CREATED, hospital_id=8),
+            a_row(2, "A", RowStatus.CREATED, hospital_id=4),
+        ]
+        four, eight = a_copy(4, "A"), a_copy(8, "A")
+
+        assert a_plan(adopt={1: eight, 2: four}) == reconcile(rows, [four, eight], settled=True)
+
+    def test_an_id_that_now_belongs_to_other_content_is_not_adopted_for_it(self):
+        """The directory counts ids from 1 again after a restart."""
+        rows = [
+            a_row(1, "A", RowStatus.CREATED, hospital_id=1),
+            a_row(2, "B", RowStatus.CREATED, hospital_id=2),
+        ]
+        restarted = a_copy(1, "B")
+
+        plan = reconcile(rows, [restarted], settled=True)
+
+        assert a_plan(adopt={2: restarted}, send=(1,)) == plan
+
+    @pytest.mark.parametrize(("in_file", "listed"), [(None, ""), (None, None), ("1", "1")])
+    def test_no_phone_and_an_empty_phone_are_the_same(
+        self, in_file: str | None, listed: str | None
+    ):
+        copy = a_copy(1, "A", phone=listed)
+
+        plan = reconcile([a_row(1, "A", phone=in_file)], [copy], settled=True)
+
+        assert a_plan(adopt={1: copy}) == plan
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            a_copy(1, "A", phone="5550101"),
+            a_copy(1, "a", phone="5550100"),
+            a_copy(1, "A "),
+            a_copy(1, None),
+            ListedHospital(1, "A", None, "5550100", str(BATCH_ID), active=False),
+        ],
+    )
+    def test_content_that_differs_anywhere_is_not_the_row(self, other: ListedHospital):
+        row = a_row(1, "A", phone="5550100")
+
+        assert a_plan(send=(1,), foreign=(other,)) == reconcile([row], [other], settled=True)
+
+    def test_an_id_that_is_listed_twice_is_one_hospital(self):
+        rows = [a_row(1, "A"), a_row(2, "A")]
+        copy = a_copy(1, "A")
+
+        plan = reconcile(rows, [copy, copy], settled=True)
+
+        assert a_plan(adopt={1: copy}, send=(2,)) == plan
+
+    def test_all_active_is_said_only_when_every_adopted_copy_is(self):
+        rows = [a_row(1, "A"), a_row(2, "B")]
+        active = [a_copy(1, "A", active=True), a_copy(2, "B", active=True)]
+        mixed = [active[0], a_copy(2, "B")]
+
+        said = [reconcile(rows, listed, settled=True).all_active for listed in (active, mixed)]
+
+        expected = [True, False]
+        assert expected == said
+
+
+class TestSendingAndWaiting:
+    def test_a_row_that_was_never_sent_may_be_sent_at_once(self):
+        assert a_plan(send=(1,)) == reconcile([a_row(1, "A")], [], settled=False)
+
+    @pytest.mark.parametrize("status", sorted(MAY_EXIST))
+    def test_a_row_that_may_exist_waits_for_a_settled_look(self, status: RowStatus):
+        """A create may be stored seconds after its connection is gone, and is not idempotent."""
+        row = a_row(1, "A", status)
+
+        plans = [reconcile([row], [], settled=settled) for settled in (False, True)]
+
+        assert [a_plan(wait=(1,)), a_plan(send=(1,))] == plans
+
+    def test_of_identical_rows_only_the_one_that_was_never_sent_goes_before_settling(self):
+        rows = [a_row(1, "A", RowStatus.VERIFYING), a_row(2, "A")]
+
+        assert a_plan(send=(2,), wait=(1,)) == reconcile(rows, [], settled=False)
+
+    def test_refused_rows_take_no_part(self):
+        rows = [a_row(1, "A", RowStatus.FAILED, refused=True), a_row(2, "A")]
+
+        assert a_plan(send=(2,)) == reconcile(rows, [], settled=True)
+
+    def test_a_copy_of_a_refused_row_is_foreign(self):
+        copy = a_copy(1, "A")
+        rows = [a_row(1, "A", RowStatus.FAILED, refused=True)]
+
+        assert a_plan(foreign=(copy,)) == reconcile(rows, [copy], settled=True)
+
+
+class TestSurplusCopies:
+    def test_none_is_deleted_until_settled(self):
+        """Of two copies one may yet become the active one, or belong to a row under way."""
+        rows = [a_row(1, "A")]
+        first, second = a_copy(1, "A"), a_copy(2, "A")
+
+        plans = [reconcile(rows, [first, second], settled=settled) for settled in (False, True)]
+
+        kept = {1: first}
+        assert [a_plan(adopt=kept), a_plan(adopt=kept, delete=(second,))] == plans
+
+    def test_the_smallest_id_stays_even_if_the_row_knows_another(self):
+        rows = [a_row(1, "A", RowStatus.CREATED, hospital_id=5)]
+        small, known = a_copy(3, "A"), a_copy(5, "A")
+
+        plan = reconcile(rows, [known, small], settled=True)
+
+        assert a_plan(adopt={1: small}, delete=(known,)) == plan
+
+    def test_an_active_copy_stays_whatever_its_id(self):
+        rows = [a_row(1, "A")]
+        early, active, late = a_copy(1, "A"), a_copy(2, "A", active=True), a_copy(3, "A")
+
+        plan = reconcile(rows, [early, active, late], settled=True)
+
+        assert a_plan(adopt={1: active}, delete=(early, late)) == plan
+
+    def test_a_second_active_copy_is_surplus_too(self):
+        rows = [a_row(1, "A")]
+        first, second = a_copy(1, "A", active=True), a_copy(2, "A", active=True)
+
+        plan = reconcile(rows, [second, first], settled=True)
+
+        assert a_plan(adopt={1: first}, delete=(second,)) == plan
+
+
+class TestForeignContent:
+    def test_content_that_the_file_does_not_have_is_named_and_never_deleted(self):
+        rows = [a_row(1, "A")]
+        ours, foreign = a_copy(1, "A"), a_copy(2, "X")
+
+        plan = reconcile(rows, [foreign, ours], settled=True)
+
+        assert a_plan(adopt={1: ours}, foreign=(foreign,)) == plan
+
+    def test_a_hospital_whose_texts_are_null_is_foreign(self):
+        nulls = a_copy(2, None)
+
+        assert a_plan(foreign=(nulls,)) == reconcile([], [nulls], settled=True)
+
+    def test_without_any_row_listed_everything_is_missing(self):
+        rows = [a_row(3, "C"), a_row(1, "A")]
+
+        assert a_plan(send=(1, 3)) == reconcile(rows, [], settled=True)
+
+
+class TestActiveRows:
+    """A directory batch with an active row takes nothing more: it is never activated again."""
+
+    def test_a_missing_row_is_stranded_instead_of_sent(self):
+        rows = [a_row(1, "A"), a_row(2, "B")]
+        active = a_copy(1, "A", active=True)
+
+        plan = reconcile(rows, [active], settled=True)
+
+        assert a_plan(adopt={1: active}, stranded=(2,)) == plan
+
+    def test_an_inactive_row_is_stranded(self):
+        rows = [a_row(2, "B"), a_row(1, "A")]
+        active, inactive = a_copy(1, "A", active=True), a_copy(2, "B")
+
+        plan = reconcile(rows, [active, inactive], settled=True)
+
+        assert a_plan(adopt={1: active, 2: inactive}, stranded=(2,)) == plan
+
+    def test_a_row_that_may_still_appear_waits_and_is_not_stranded_yet(self):
+        rows = [a_row(1, "A"), a_row(2, "B", RowStatus.VERIFYING)]
+        active = a_copy(1, "A", active=True)
+
+        plan = reconcile(rows, [active], settled=False)
+
+        assert a_plan(adopt={1: active}, wait=(2,)) == plan
+
+    def test_a_foreign_active_row_strands_the_others_too(self):
+        rows = [a_row(1, "A"), a_row(2, "B")]
+        ours, foreign = a_copy(1, "A"), a_copy(2, "X", active=True)
+
+        plan = reconcile(rows, [ours, foreign], settled=True)
+
+        assert a_plan(adopt={1: ours}, foreign=(foreign,), stranded=(1, 2)) == plan
+
+    def test_an_inactive_surplus_copy_of_an_active_row_strands_nothing(self):
+        rows = [a_row(1, "A")]
+        active, late = a_copy(1, "A", active=True), a_copy(2, "A")
+
+        plan = reconcile(rows, [active, late], settled=True)
+
+        assert a_plan(adopt={1: active}, delete=(late,)) == plan
+
+
+class TestLaws:
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_no_id_is_adopted_twice(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        adopted = [copy.id for copy in reconcile(rows, listed, settled=settled).adopt.values()]
+
+        assert len(set(adopted)) == len(adopted)
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_adopted_content_is_the_rows_content(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        adopt = reconcile(rows, listed, settled=settled).adopt
+        content = {row.hospital.row: row.hospital.content for row in rows}
+
+        assert {n: content[n] for n in adopt} == {n: copy.content for n, copy in adopt.items()}
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_each_row_that_takes_part_is_adopted_sent_waited_for_or_stranded_and_no_other(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        plan = reconcile(rows, listed, settled=settled)
+
+        missing = set(plan.stranded) - set(plan.adopt)
+        placed = Counter([*plan.adopt, *plan.send, *plan.wait, *missing])
+        assert Counter(row.hospital.row for row in rows if not row.refused) == placed
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_a_row_that_may_exist_is_never_sent_before_it_is_settled(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        plan = reconcile(rows, listed, settled=settled)
+        status = {row.hospital.row: row.status for row in rows}
+
+        assert settled or {RowStatus.PENDING} >= {status[number] for number in plan.send}
+        assert not (settled and plan.wait)
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_each_listed_id_is_adopted_a_surplus_copy_or_foreign_and_only_one_of_them(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        plan = reconcile(rows, listed, settled=settled)
+
+        surplus = plan.delete if settled else _surplus(rows, listed)
+        kinds = [*plan.adopt.values(), *surplus, *plan.foreign]
+        assert Counter({copy.id for copy in listed}) == Counter(copy.id for copy in kinds)
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch)
+    def test_nothing_is_deleted_before_it_is_settled(
+        self, rows: list[Row], listed: list[ListedHospital]
+    ):
+        assert not reconcile(rows, listed, settled=False).delete
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_nothing_is_sent_into_a_batch_that_has_an_active_row(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        plan = reconcile(rows, listed, settled=settled)
+        has_active = any(copy.active for copy in listed)
+
+        assert not (has_active and plan.send)
+        assert has_active or not plan.stranded
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch)
+    def test_of_identical_copies_an_active_one_stays_then_the_smallest_id(
+        self, rows: list[Row], listed: list[ListedHospital]
+    ):
+        plan = reconcile(rows, listed, settled=True)
+
+        worse = [
+            (kept, gone)
+            for kept in plan.adopt.values()
+            for gone in plan.delete
+            if kept.content == gone.content
+            and (not gone.active, gone.id) < (not kept.active, kept.id)
+        ]
+        assert not worse
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
+    def test_the_order_of_the_list_does_not_matter(
+        self, rows: list[Row], listed: list[ListedHospital], settled: bool
+    ):
+        orders = (listed, listed[::-1])
+
+        here, there = (reconcile(rows, order, settled=settled) for order in orders)
+
+        assert _in_order(here) == _in_order(there)
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch)
+    def test_carrying_a_settled_plan_out_makes_the_directory_equal_to_the_file(
+        self, rows: list[Row], listed: list[ListedHospital]
+    ):
+        """Foreign content apart, and where a batch with an active row cannot take what lacks."""
+        plan = reconcile(rows, listed, settled=True)
+
+        lacking = set(plan.stranded) - set(plan.adopt)
+        wanted = (row for row in rows if not row.refused and row.hospital.row not in lacking)
+        after = _carried_out(plan, rows, listed) - Counter(copy.content for copy in plan.foreign)
+        assert Counter(row.hospital.content for row in wanted) == after
+
+    @law
+    @given(rows_of_a_batch, lists_of_a_batch)
+    def test_a_plan_that_was_carried_out_asks_for_nothing_more(
+        self, rows: list[Row], listed: list[ListedHospital]
+    ):
+        plan = reconcile(rows, listed, settled=True)
+        content = {row.hospital.row: row.hospital for row in rows}
+        kept = {copy.id: copy for copy in listed if copy not in plan.delete}
+        sent = [
+            ListedHospital(
+                100 + number,
+                content[number].name,
+                content[number].address,
+                content[number].phone,
+                str(BATCH_ID),
+                active=False,
+            )
+            for number in plan.send
+        ]
+
+        again = reconcile(rows, [*kept.values(), *sent], settled=True)
+
+        assert not again.send
+        assert not again.delete
+        assert (plan.foreign, plan.stranded) == (again.foreign, again.stranded)
+
+
+def _surplus(rows: Iterable[Row], listed: Iterable[ListedHospital]) -> list[ListedHospital]:
+    """Copies beyond what the file wants, which wait for a settled look."""
+    wanted = Counter(row.hospital.content for row in rows if not row.refused)
+    surplus = []
+    by_worth = sorted({copy.id: copy for copy in listed}.values(), key=_worth)
+    for copy in by_worth:
+        if copy.content in wanted:
+            wanted[copy.content] -= 1
+            if wanted[copy.content] < 0:
+                surplus.append(copy)
+    return surplus
+
+
+def _worth(copy: ListedHospital) -> tuple[bool, int]:
+    return (not copy.active, copy.id)
+
+
+def _carried_out(
+    plan: Plan, rows: list[Row], listed: list[ListedHospital]
+) -> Counter[tuple[str, str, str]]:
+    content = {row.hospital.row: row.hospital.content for row in rows}
+    here = {copy.id: copy.content for copy in listed}
+    for copy in plan.delete:
+        del here[copy.id]
+    return Counter([*here.values(), *(content[number] for number in plan.send)])
+
+
+def _in_order(plan: Plan) -> Plan:
+    return replace(
+        plan,
+        delete=tuple(sorted(plan.delete, key=_worth)),
+        foreign=tuple(sorted(plan.foreign, key=_worth)),
+    )
