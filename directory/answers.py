@@ -65,6 +65,9 @@ def batch_full(limit: int) -> Answer:
 DROPPED = Answer(0, sent=Sent.NOTHING)
 OK = as_json(200, {"status": "OK"})
 NO_CONTENT = Answer(204)
+REJECTED = as_json(
+    422, {"detail": [{"type": "value_error", "loc": ["body", "name"], "msg": "not accepted"}]}
+)
 NO_HOSPITAL = as_json(404, {"detail": "Hospital not found"})
 NO_BATCH = as_json(404, {"detail": "No hospitals found with the specified batch ID"})
 NO_ROUTE = as_json(404, {"detail": "Not Found"})

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 from directory.answers import (
     DROPPED,
+    REJECTED,
     Answer,
     batch_full,
     cut_in_half,
@@ -95,6 +96,8 @@ class Desk:
                 answer = html(rule.status)
             case FaultKind.REFUSE:
                 answer = self._refuse(call)
+            case FaultKind.REJECT:
+                answer = REJECTED
             case _:
                 return None
         self.stats.faulted[rule.kind] += 1

@@ -30,11 +30,16 @@ class FaultKind(StrEnum):
     GATEWAY = "gateway"  # `status` with HTML by something in between, no hit counted
     SLOW = "slow"  # the right answer, `seconds` later than usual
     LOSE = "lose"  # the right answer, but nothing stays
+    REJECT = "reject"  # a create: 422 for its content, nothing applied, no hit counted
     FULL = "full"  # a create: the 400 of a full batch
     PARTIAL = "partial"  # an activation: half of the rows become active, then `status`
 
 
-ONLY_FOR = {FaultKind.FULL: Endpoint.CREATE, FaultKind.PARTIAL: Endpoint.ACTIVATE}
+ONLY_FOR = {
+    FaultKind.REJECT: Endpoint.CREATE,
+    FaultKind.FULL: Endpoint.CREATE,
+    FaultKind.PARTIAL: Endpoint.ACTIVATE,
+}
 _STATUS: dict[str, int] = {FaultKind.GATEWAY: 404, FaultKind.LATE_ERROR: 502}
 _SECONDS: dict[str, float] = {FaultKind.HANG: 3600.0}
 

@@ -13,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from directory.app import ConnectionDropped, DirectorySettings, create_directory
 
 from config import Settings
+from directory.app import ConnectionDropped, DirectorySettings, create_directory
 from main import build_service
 from models.batch import Batch, BatchStatus
 from services.batch_service import BatchService

@@ -91,9 +91,7 @@ def test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled(
 
 
 @pytest.mark.parametrize("fault", CREATE_FAULTS, ids=str)
-def test_identical_rows_are_each_created_whatever_goes_wrong(
-    tmp_path: Path, fault: dict[str, Any]
-):
+def test_identical_rows_are_each_created_whatever_goes_wrong(tmp_path: Path, fault: dict[str, Any]):
     async def scenario(harness: Harness) -> None:
         await harness.fault(**fault, times=3)
         twins = "name,address\n" + "Twin Hospital,1 Same Street\n" * 6 + "Other,2 Other Street\n"
@@ -225,9 +223,7 @@ def test_a_directory_that_evicts_rows_ends_the_run_with_the_reason(tmp_path: Pat
 
 
 @pytest.mark.parametrize("status", [None, 503])
-def test_a_sleeping_directory_is_woken_before_the_first_create(
-    tmp_path: Path, status: int | None
-):
+def test_a_sleeping_directory_is_woken_before_the_first_create(tmp_path: Path, status: int | None):
     async def scenario(harness: Harness) -> None:
         body = {"wake_seconds": 27.6, "status": status}
         await harness.control.post("/_directory/sleep", json=body)

@@ -188,8 +188,9 @@ class TestWhatRowsSayAboutABatch:
     def test_counts(self):
         batch = a_batch(*RowStatus, RowStatus.FAILED)
 
+        expected = (2, 2)
         assert Counter([*RowStatus, RowStatus.FAILED]) == batch.counts()
-        assert (2, 2) == (batch.created_count, batch.failed_count)
+        assert expected == (batch.created_count, batch.failed_count)
 
     def test_the_first_open_row_is_the_first_not_created(self):
         done, active, failed = (
@@ -203,7 +204,8 @@ class TestWhatRowsSayAboutABatch:
             for statuses in ((failed, done), (done, active, failed, done), (done, active))
         ]
 
-        assert [1, 3, 3] == first
+        expected = [1, 3, 3]
+        assert expected == first
 
     def test_a_batch_is_activated_when_every_row_is(self):
         active = RowStatus.CREATED_AND_ACTIVATED
@@ -214,7 +216,8 @@ class TestWhatRowsSayAboutABatch:
     def test_rows_are_found_by_their_number(self):
         batch = a_batch(RowStatus.CREATED, RowStatus.FAILED)
 
-        assert [1, 2] == [batch.row(number).hospital.row for number in (1, 2)]
+        expected = [1, 2]
+        assert expected == [batch.row(number).hospital.row for number in (1, 2)]
 
     def test_the_time_of_all_runs_includes_the_present_one(self):
         batch = a_batch(seconds=7.0)
@@ -222,7 +225,8 @@ class TestWhatRowsSayAboutABatch:
 
         batch.running_since = 990.0
 
-        assert (7.0, 17.0) == (at_rest, batch.elapsed_seconds(now_s=1000.0))
+        expected = (7.0, 17.0)
+        assert expected == (at_rest, batch.elapsed_seconds(now_s=1000.0))
 
     def test_a_snapshot_is_not_touched_by_later_changes(self):
         batch = a_batch(RowStatus.PENDING, seconds=7.0)

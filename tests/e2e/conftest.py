@@ -1,0 +1,106 @@
+"""Real processes for end-to-end tests: the service on uvicorn, the local directory."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.processes import Server, start_directory, start_service
+
+# The real proportions, twenty times as fast: a create 0.25 s, a window 3 s, settling 0.75 s.
+QUICK_DIRECTORY = ("--create-seconds", "0.25", "--period", "3")
+QUICK: dict[str, float] = {
+    "rate_limit_period_seconds": 3,
+    "rate_limit_margin_seconds": 0.1,
+    "settle_seconds": 0.75,
+    "wake_timeout_seconds": 4.5,
+    "shutdown_grace_seconds": 2,
+}
+
+
+class World:
+    """One local directory, and services that come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.directory = start_directory(folder, *QUICK_DIRECTORY)
+        self._services: list[Server] = []
+
+    def service(self, **settings: Any) -> Server:
+        """Start a service on the storage that all of this world's services share."""
+        service = start_service(self.folder, self.directory.url, **(QUICK | settings))
+        self._services.append(service)
+        return service
+
+    def fault(self, *rules: dict[str, Any]) -> None:
+        """Have the directory misbehave, and in no other way."""
+        answer = httpx.put(f"{self.directory.url}/_directory/faults", json=list(rules))
+        answer.raise_for_status()
+
+    def hospitals(self, batch_id: str) -> list[dict[str, Any]]:
+        """Return what the directory holds of a batch."""
+        held = httpx.get(f"{self.directory.url}/_directory/hospitals").json()
+        return [hospital for hospital in held if hospital["creation_batch_id"] == batch_id]
+
+    def creates_under_way(self) -> int:
+        """Return how many creates the directory is working on."""
+        stats = httpx.get(f"{self.directory.url}/_directory/stats").json()
+        return int(stats["creates_in_flight"])
+
+    def restart_directory(self) -> None:
+        """Kill the directory's process and start another on its port: it forgets everything."""
+        port = int(self.directory.url.rpartition(":")[2])
+        self.directory.kill()
+        self.directory = start_directory(self.folder, *QUICK_DIRECTORY, port=port)
+
+    def end(self) -> None:
+        for server in (*self._services, self.directory):
+            server.kill()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.end()
+
+
+def upload(service: Server, content: str, **headers: str) -> httpx.Response:
+    """Upload a file and return the answer, however long it takes."""
+    files = {"file": ("hospitals.csv", content.encode(), "text/csv")}
+    url = f"{service.url}/hospitals/bulk"
+    return httpx.post(url, files=files, headers=headers, timeout=60)
+
+
+def progress(service: Server, batch_id: str) -> dict[str, Any]:
+    answer = httpx.get(f"{service.url}/hospitals/progress/{batch_id}")
+    answer.raise_for_status()
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Return what *condition* returns as soon as that is true; fail after *seconds*."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.02)  # noqa: TID251 - a test's own thread
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def assert_exactly_once(world: World, service: Server, batch_id: str, rows: int) -> dict[str, Any]:
+    """Wait for the batch's end, and compare the directory with the file."""
+    ended = wait_until(lambda: (p := progress(service, batch_id))["is_completed"] and p, seconds=60)
+    held = world.hospitals(batch_id)
+
+    assert ended["status"] == "completed", ended["failure_reason"]
+    assert sorted(h["name"] for h in held) == sorted(h["name"] for h in ended["hospitals"])
+    assert len(held) == rows
+    assert all(h["active"] for h in held)
+    assert {h["id"] for h in held} == {h["hospital_id"] for h in ended["hospitals"]}
+    return dict(ended)

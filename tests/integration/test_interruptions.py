@@ -1,0 +1,264 @@
+"""A service that is killed or stopped at any moment goes on by itself and ends exactly once."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from models.batch import Batch, BatchStatus, RowStatus
+from models.errors import ShuttingDown
+from tests.harness import Harness, assert_exactly_once, csv_file
+from tests.integration.test_exactly_once import now_s, play
+
+
+async def recovered(harness: Harness, batch: Batch, **changes: object) -> Batch:
+    """Start the service again and return the batch when it has ended."""
+    harness.start(**changes)
+    again = harness.service.get(batch.id)
+    await harness.service.wait(again)
+    return again
+
+
+@pytest.mark.parametrize("at_s", [0.0, 0.01, 1.0, 4.99, 5.0, 5.01, 5.2])
+def test_a_kill_at_any_moment_ends_exactly_once_after_a_plain_restart(tmp_path: Path, at_s: float):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(at_s)
+        await harness.kill()
+
+        again = await recovered(harness, batch)
+
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "hang", "late", "slow"])
+@pytest.mark.parametrize("at_s", [1.0, 6.0, 18.0, 21.0, 26.0])
+def test_a_kill_while_outcomes_are_unknown_ends_exactly_once(
+    tmp_path: Path, kind: str, at_s: float
+):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault(kind, times=5)
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(at_s)
+        await harness.kill()
+
+        again = await recovered(harness, batch)
+
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "late", "slow", "error_before"])
+def test_a_kill_around_the_activation_ends_exactly_once(tmp_path: Path, kind: str):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault(kind, "activate", seconds=10)
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(6)
+        await harness.kill()
+
+        again = await recovered(harness, batch)
+
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario)
+
+
+def test_kills_in_a_row_end_exactly_once(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        for _ in range(3):
+            await asyncio.sleep(62)
+            await harness.kill()
+            harness.start()
+
+        again = harness.service.get(batch.id)
+        await harness.service.wait(again)
+
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario, create_rate_limit=7, max_concurrent_requests=3)
+
+
+def test_a_directory_that_forgot_while_the_service_was_down_is_filled_again(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("hang", name="Hospital 7")
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(6)
+        await harness.kill()
+        await harness.restart_directory()
+
+        again = await recovered(harness, batch)
+
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario)
+
+
+def test_nothing_is_created_in_the_first_window_after_an_interruption(tmp_path: Path):
+    """
+    The process before may have used up the directory's budget, and took its count with it.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await harness.fault("drop_before", times=10)
+        await asyncio.sleep(3)
+        await harness.kill()
+        restarted_s = now_s()
+
+        again = await recovered(harness, batch)
+
+        await assert_exactly_once(harness, again)
+        stats = (await harness.control.get("/_directory/stats")).json()
+        assert not any(stats["refused"].values())
+        late = [t for t in stats["create_times"] if t > restarted_s]
+        assert min(late, default=now_s()) >= restarted_s + 61
+
+    play(tmp_path, scenario)
+
+
+def test_an_interrupted_batch_shows_processing_and_keeps_what_was_created(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("hang", times=1, name="Hospital 7")
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(6)
+        await harness.kill()
+
+        harness.start()
+
+        again = harness.service.get(batch.id)
+        assert again.status is BatchStatus.PROCESSING
+        assert again.created_count == 19
+        assert again.row(1).seconds == pytest.approx(5.0, abs=0.01)
+        assert again.elapsed_seconds(now_s()) >= 5
+        await harness.service.wait(again)
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario)
+
+
+def test_without_auto_resume_an_interrupted_batch_waits_to_be_resumed(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(1)
+        await harness.kill()
+
+        again = await recovered(harness, batch, auto_resume=False)
+
+        assert again.status is BatchStatus.RESUMABLE
+        assert "resume it" in (again.failure_reason or "")
+        await assert_exactly_once(harness, await harness.resume(again))
+
+    play(tmp_path, scenario)
+
+
+def test_an_interrupted_batch_of_another_directory_is_left_alone(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(1)
+        await harness.kill()
+
+        again = await recovered(harness, batch, hospital_api_base_url="http://other.test")
+
+        assert again.status is BatchStatus.RESUMABLE
+        assert "http://directory.test" in (again.failure_reason or "")
+
+    play(tmp_path, scenario)
+
+
+def test_automatic_resumes_that_create_nothing_end_after_three(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("hang", times=None)
+        batch = await harness.submit(csv_file(5))
+        harness.wire.up = False
+        for _ in range(4):
+            await asyncio.sleep(10)
+            await harness.kill()
+            harness.start()
+
+        again = harness.service.get(batch.id)
+
+        assert again.status is BatchStatus.RESUMABLE
+        assert "3 automatic resumes" in (again.failure_reason or "")
+        await harness.heal()
+        await assert_exactly_once(harness, await harness.resume(again))
+
+    play(tmp_path, scenario)
+
+
+def test_a_stop_lets_rows_under_way_finish_and_sends_no_new_one(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(1)
+
+        harness.service.stop()
+        ended = await harness.service.wait(batch)
+        await harness.service.close()
+        harness._storage.close()
+
+        assert not ended
+        assert harness.wire.requests.count("POST /hospitals/") == 5
+        document = json.loads((tmp_path / f"{batch.id}.json").read_bytes())
+        assert document["status"] == "processing"
+        assert sum(row["status"] == "created" for row in document["rows"]) == 5
+        with pytest.raises(ShuttingDown):
+            await harness.submit(csv_file(1))
+        await assert_exactly_once(harness, await recovered(harness, batch))
+
+    play(tmp_path, scenario, max_concurrent_requests=5)
+
+
+def test_a_stop_finishes_a_batch_whose_rows_are_all_under_way(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(1)
+        harness.service.stop()
+
+        assert await harness.service.wait(batch)
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario)
+
+
+def test_a_stop_ends_within_the_grace_whatever_hangs(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("hang", times=None)
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(1)
+        started_s = now_s()
+
+        await harness.service.close()
+        harness._storage.close()
+
+        assert now_s() - started_s <= 8.1
+        await harness.heal()
+        await assert_exactly_once(harness, await recovered(harness, batch))
+
+    play(tmp_path, scenario)
+
+
+def test_ended_batches_are_served_after_a_restart_with_all_results(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        completed = await harness.load(csv_file(3))
+        await harness.fault("error_before", times=4, name="Hospital 101")
+        resumable = await harness.load(csv_file(3, start=101))
+        await harness.kill()
+
+        harness.start()
+
+        for before in (completed, resumable):
+            again = harness.service.get(before.id)
+            assert again.status is before.status
+            assert again.failure_reason == before.failure_reason
+            assert again.seconds == pytest.approx(before.seconds, abs=0.001)
+            assert [row.status for row in again.rows] == [row.status for row in before.rows]
+            assert [row.hospital_id for row in again.rows] == [
+                row.hospital_id for row in before.rows
+            ]
+        assert harness.service.get(resumable.id).row(1).status is RowStatus.FAILED
+
+    play(tmp_path, scenario)
