@@ -68,14 +68,13 @@ class Server:
 
     def _wait_until_ready(self, ready_path: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            try:
-                if httpx.get(self.url + ready_path, timeout=5.0).is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.02)  # noqa: TID251 - a script, not the event loop
+        with httpx.Client(base_url=self.url, verify=False, timeout=5.0) as client:
+            while time.monotonic() < deadline and self.process.poll() is None:
+                try:
+                    if client.get(ready_path).is_success:
+                        return
+                except httpx.TransportError:
+                    time.sleep(0.02)  # noqa: TID251 - a script, not the event loop
         self.process.kill()
         raise DidNotStart(f"{self.url} did not start:\n{self.output()}")
 

@@ -18,16 +18,22 @@ QUICK: dict[str, float] = {
     "settle_seconds": 0.75,
     "wake_timeout_seconds": 4.5,
     "shutdown_grace_seconds": 2,
+    "http_timeout_seconds": 2,
 }
+
+# One client for all: each new one would read all certificates again.
+http = httpx.Client(timeout=60)
 
 
 class World:
     """One local directory, and services that come and go."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, directory: Server) -> None:
         self.folder = folder
-        self.directory = start_directory(folder, *QUICK_DIRECTORY)
+        self.directory = directory
         self._services: list[Server] = []
+        http.delete(f"{directory.url}/_directory/faults")
+        http.post(f"{directory.url}/_directory/restart", json={})
 
     def service(self, **settings: Any) -> Server:
         """Start a service on the storage that all of this world's services share."""
@@ -37,17 +43,17 @@ class World:
 
     def fault(self, *rules: dict[str, Any]) -> None:
         """Have the directory misbehave, and in no other way."""
-        answer = httpx.put(f"{self.directory.url}/_directory/faults", json=list(rules))
+        answer = http.put(f"{self.directory.url}/_directory/faults", json=list(rules))
         answer.raise_for_status()
 
     def hospitals(self, batch_id: str) -> list[dict[str, Any]]:
         """Return what the directory holds of a batch."""
-        held = httpx.get(f"{self.directory.url}/_directory/hospitals").json()
+        held = http.get(f"{self.directory.url}/_directory/hospitals").json()
         return [hospital for hospital in held if hospital["creation_batch_id"] == batch_id]
 
     def creates_under_way(self) -> int:
         """Return how many creates the directory is working on."""
-        stats = httpx.get(f"{self.directory.url}/_directory/stats").json()
+        stats = http.get(f"{self.directory.url}/_directory/stats").json()
         return int(stats["creates_in_flight"])
 
     def restart_directory(self) -> None:
@@ -57,26 +63,38 @@ class World:
         self.directory = start_directory(self.folder, *QUICK_DIRECTORY, port=port)
 
     def end(self) -> None:
-        for server in (*self._services, self.directory):
+        for server in self._services:
             server.kill()
 
 
+@pytest.fixture(scope="session")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """The directory that tests share, for as long as none of them kills it."""
+    directories = [start_directory(tmp_path_factory.mktemp("directory"), *QUICK_DIRECTORY)]
+    yield directories
+    for directory in directories:
+        directory.kill()
+    http.close()
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path, directories: list[Server]) -> Iterator[World]:
+    world = World(tmp_path, directories[-1])
     yield world
     world.end()
+    if world.directory is not directories[-1]:
+        directories.append(world.directory)
 
 
 def upload(service: Server, content: str, **headers: str) -> httpx.Response:
     """Upload a file and return the answer, however long it takes."""
     files = {"file": ("hospitals.csv", content.encode(), "text/csv")}
     url = f"{service.url}/hospitals/bulk"
-    return httpx.post(url, files=files, headers=headers, timeout=60)
+    return http.post(url, files=files, headers=headers)
 
 
 def progress(service: Server, batch_id: str) -> dict[str, Any]:
-    answer = httpx.get(f"{service.url}/hospitals/progress/{batch_id}")
+    answer = http.get(f"{service.url}/hospitals/progress/{batch_id}")
     answer.raise_for_status()
     document: dict[str, Any] = answer.json()
     return document

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from scripts.processes import ROOT, DidNotStart, free_port
-from tests.e2e.conftest import World, assert_exactly_once, progress, upload, wait_until
+from tests.e2e.conftest import World, assert_exactly_once, http, progress, upload, wait_until
 from tests.harness import csv_file
 
 ASYNC = {"Prefer": "respond-async"}
@@ -74,11 +74,11 @@ def test_a_directory_that_is_down_leaves_the_batch_resumable_and_a_resume_finish
     assert result["status"] == "resumable"
     assert "could not be reached" in result["failure_reason"]
     assert time.monotonic() - started < 4.5 + 1
-    [resumable] = httpx.get(f"{service.url}/hospitals/resumable").json()
+    [resumable] = http.get(f"{service.url}/hospitals/resumable").json()
     assert resumable["batch_id"] == result["batch_id"]
     assert resumable["resume_from_row"] == 1
     world.restart_directory()
-    resumed = httpx.post(f"{service.url}/hospitals/resume/{result['batch_id']}", timeout=60)
+    resumed = http.post(f"{service.url}/hospitals/resume/{result['batch_id']}")
     assert resumed.json()["status"] == "completed"
     assert_exactly_once(world, service, result["batch_id"], 5)
 
@@ -103,7 +103,7 @@ def test_a_waiting_client_gets_202_when_the_service_stops_and_the_batch_goes_on(
 def test_the_batch_goes_on_when_the_client_goes_away(world: World):
     service = world.service()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
+        http.post(
             f"{service.url}/hospitals/bulk",
             files={"file": ("hospitals.csv", csv_file(20).encode(), "text/csv")},
             timeout=0.1,
@@ -158,8 +158,8 @@ def test_storage_that_cannot_be_used_answers_503_and_sends_nothing(world: World,
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
-    assert httpx.get(f"{service.url}/health/ready").json()["failing"] == ["storage"]
-    assert httpx.get(f"{world.directory.url}/_directory/hospitals").json() == []
+    assert http.get(f"{service.url}/health/ready").json()["failing"] == ["storage"]
+    assert http.get(f"{world.directory.url}/_directory/hospitals").json() == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import tracemalloc
 from typing import BinaryIO, cast
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.validation import CsvContent, Finding
@@ -653,6 +653,7 @@ FILES = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no fault of the reader
 @given(data=FILES, max_rows=st.integers(1, 5))
 @example(data=b"\xff\xfe", max_rows=1)
 @example(data=HEADER.encode() + b'"', max_rows=1)
@@ -674,6 +675,7 @@ def test_any_bytes_give_a_result_that_holds_together(data: bytes, max_rows: int)
     assert [error.row for error in content.errors] == sorted(e.row for e in content.errors)
 
 
+@settings(deadline=None)
 @given(data=FILES)
 def test_every_text_of_a_result_is_short_and_can_be_sent(data: bytes):
     content = read(data)
@@ -697,6 +699,7 @@ def sound_text(low: int, high: int) -> st.SearchStrategy[str]:
     return fits.filter(lambda value: low <= len(value) <= high)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(

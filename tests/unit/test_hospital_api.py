@@ -125,9 +125,12 @@ def an_api(base_url: str, directory: respx.MockRouter) -> HospitalApi:
     return HospitalApi(base_url, timeout_s=30.0, connect_timeout_s=10.0, transport=transport)
 
 
-UNREADABLE = Unknown("the directory's answer could not be read")
 # With the api of these tests; waking takes as long as it is told to.
 ANSWER_S = dict.fromkeys(ENDPOINTS, 30.0) | {"wake": 60.0}
+
+
+def unreadable() -> Unknown:
+    return Unknown("the directory's answer could not be read")
 
 
 def unexpected(status: int) -> Unexpected:
@@ -292,7 +295,7 @@ class TestAnyEndpoint:
     ):
         outcomes = await outcomes_of(api, directory, reply(status, body), READ_ANSWERS)
 
-        assert dict.fromkeys(READ_ANSWERS, UNREADABLE) == outcomes
+        assert dict.fromkeys(READ_ANSWERS, unreadable()) == outcomes
 
     @pytest.mark.parametrize("name", READ_ANSWERS)
     async def test_a_success_that_breaks_off_proves_nothing(
@@ -301,7 +304,7 @@ class TestAnyEndpoint:
         status, body = ENDPOINTS[name].success
         torn = json.dumps(body).encode()[:-1]
 
-        assert UNREADABLE == await outcome_of(api, directory, name, reply(status, torn))
+        assert unreadable() == await outcome_of(api, directory, name, reply(status, torn))
 
     @pytest.mark.xfail(strict=True, reason="any 2xx of a delete counts as the directory's own")
     async def test_a_delete_that_a_page_of_html_answers_proves_nothing(
@@ -450,7 +453,7 @@ class TestCreate:
     ):
         outcome = await self.create(api, directory, 200, body)
 
-        assert UNREADABLE == outcome
+        assert unreadable() == outcome
 
     @pytest.mark.parametrize(("sent", "answered"), [(None, None), (None, ""), ("", None)])
     async def test_no_phone_may_come_back_as_an_empty_one(
@@ -579,7 +582,7 @@ class TestList:
         """A list without it would prove rows absent that are there."""
         outcome = await self.list_batch(api, directory, 200, [a_hospital(), odd])
 
-        assert UNREADABLE == outcome
+        assert unreadable() == outcome
 
     async def test_a_list_inside_an_object_is_unknown(
         self, api: HospitalApi, directory: respx.MockRouter

@@ -1,0 +1,219 @@
+"""A batch as a JSON document and back; what is not exactly that is refused."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+
+from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.hospital import HospitalRow
+from services.storage.checkpoint import UnreadableCheckpoint, decode, encode
+from tests.unit.strategies import batches, law
+
+BATCH_ID = UUID("00000000-0000-4000-8000-0000000000b1")
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def a_batch() -> Batch:
+    """Two rows: one created, one refused."""
+    return Batch(
+        id=BATCH_ID,
+        directory_url="http://directory.test",
+        rows=[
+            Row(
+                HospitalRow(1, "Krankenhaus Köln", "1 Main Street", "+49 221 1234"),
+                RowStatus.CREATED,
+                hospital_id=7,
+                seconds=5.25,
+            ),
+            Row(
+                HospitalRow(2, "病院", "2 Main Street", None),
+                RowStatus.FAILED,
+                error="refused by the directory: name",
+                refused=True,
+                seconds=0.5,
+            ),
+        ],
+        created_at=datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC),
+        updated_at=datetime(2026, 11, 1, 12, 0, 7, tzinfo=UTC),
+        status=BatchStatus.FAILED,
+        failure_reason="1 row was refused.",
+        resume_count=2,
+        auto_resumes=1,
+        doubtful=True,
+        unsettled=True,
+        seconds=5.75,
+    )
+
+
+class TestRoundTrip:
+    @law
+    @given(batches)
+    def test_what_was_written_is_read(self, batch: Batch):
+        assert batch == decode(encode(batch))
+
+    @law
+    @given(batches)
+    def test_writing_what_was_read_changes_nothing(self, batch: Batch):
+        document = encode(batch)
+
+        assert document == encode(decode(document))
+
+    def test_times_are_kept_to_the_millisecond(self):
+        batch = a_batch()
+        batch.seconds = 1 / 3
+
+        assert decode(encode(batch)).seconds == 0.333
+
+    def test_a_batch_that_was_running_is_read_at_rest(self):
+        """Monotonic time means nothing to the next process."""
+        batch = a_batch()
+        batch.running_since, batch.step = 1000.0, "creating hospitals"
+
+        read = decode(encode(batch))
+
+        assert read.running_since is None
+        assert not read.step
+
+
+class TestTheDocument:
+    def test_it_says_everything_in_words(self):
+        expected = {
+            "version": 1,
+            "batch_id": str(BATCH_ID),
+            "directory_url": "http://directory.test",
+            "status": "failed",
+            "failure_reason": "1 row was refused.",
+            "created_at": "2026-11-01T12:00:00.123456Z",
+            "updated_at": "2026-11-01T12:00:07Z",
+            "resume_count": 2,
+            "auto_resumes": 1,
+            "doubtful": True,
+            "unsettled": True,
+            "processing_seconds": 5.75,
+            "rows": [
+                {
+                    "row": 1,
+                    "name": "Krankenhaus Köln",
+                    "address": "1 Main Street",
+                    "phone": "+49 221 1234",
+                    "status": "created",
+                    "hospital_id": 7,
+                    "error": None,
+                    "refused": False,
+                    "processing_seconds": 5.25,
+                },
+                {
+                    "row": 2,
+                    "name": "病院",
+                    "address": "2 Main Street",
+                    "phone": None,
+                    "status": "failed",
+                    "hospital_id": None,
+                    "error": "refused by the directory: name",
+                    "refused": True,
+                    "processing_seconds": 0.5,
+                },
+            ],
+        }
+        assert expected == json.loads(encode(a_batch()))
+
+    def test_a_person_can_read_it(self):
+        lines = encode(a_batch()).decode().splitlines()
+
+        assert ' "version": 1,' in lines
+        assert '   "name": "Krankenhaus Köln",' in lines
+        assert encode(a_batch()).endswith(b"}\n")
+
+    @law
+    @given(batches)
+    def test_it_is_json_of_version_1(self, batch: Batch):
+        document = json.loads(encode(batch))
+
+        assert document["version"] == 1
+        assert list(range(1, len(batch.rows) + 1)) == [row["row"] for row in document["rows"]]
+
+
+def first_row(**changes: Any) -> Change:
+    return lambda document: document["rows"][0].update(changes)
+
+
+class TestRefused:
+    """A document is believed as a whole or not at all: half a truth could send rows twice."""
+
+    @pytest.mark.parametrize(
+        ("change", "place"),
+        [
+            (lambda document: document.update(version=2), "version"),
+            (lambda document: document.update(version="1"), "version"),
+            (lambda document: document.pop("version"), "version"),
+            (lambda document: document.update(batch_id="b1"), "batch_id"),
+            (lambda document: document.pop("batch_id"), "batch_id"),
+            (lambda document: document.update(status="done"), "status"),
+            (lambda document: document.update(created_at="yesterday"), "created_at"),
+            (lambda document: document.update(resume_count=-1), "resume_count"),
+            (lambda document: document.update(auto_resumes=None), "auto_resumes"),
+            (lambda document: document.update(processing_seconds=-1), "processing_seconds"),
+            (lambda document: document.pop("doubtful"), "doubtful"),
+            (lambda document: document.pop("unsettled"), "unsettled"),
+            (lambda document: document.update(unheard_of=1), "unheard_of"),
+            (lambda document: document.update(rows=[]), "rows"),
+            (lambda document: document.pop("rows"), "rows"),
+            (lambda document: document["rows"].reverse(), "document"),
+            (lambda document: document["rows"].pop(0), "document"),
+            (first_row(row=2), "document"),
+            (first_row(row=0), "rows.0.row"),
+            (first_row(status="sent"), "rows.0.status"),
+            (first_row(status="validating"), "rows.0.status"),
+            (first_row(hospital_id=None), "rows.0"),
+            (first_row(hospital_id=None, status="created_and_activated"), "rows.0"),
+            (first_row(status="pending"), "rows.0"),
+            (first_row(status="processing"), "rows.0"),
+            (first_row(status="verifying"), "rows.0"),
+            (first_row(status="failed"), "rows.0"),
+            (first_row(hospital_id="seven"), "rows.0.hospital_id"),
+            (first_row(name=None), "rows.0.name"),
+            (first_row(refused=None), "rows.0.refused"),
+            (first_row(processing_seconds=-0.1), "rows.0.processing_seconds"),
+            (first_row(unheard_of=1), "rows.0.unheard_of"),
+            (lambda document: document["rows"][1].update(hospital_id=8), "rows.1"),
+            (lambda document: document["rows"][1].pop("refused"), "rows.1.refused"),
+        ],
+    )
+    def test_an_inconsistent_document_says_where(self, change: Change, place: str):
+        document = json.loads(encode(a_batch()))
+        change(document)
+
+        with pytest.raises(UnreadableCheckpoint, match=f"^{place}: "):
+            decode(json.dumps(document).encode())
+
+    @pytest.mark.parametrize(
+        "document",
+        [b"", b"\n", b"null", b"[]", b"{}", b"7", b"name,address\n", b"\xff\xfe{}", b"\x00" * 4096],
+    )
+    def test_what_is_no_batch_at_all_is_refused(self, document: bytes):
+        """A disk that lost power may leave zeros."""
+        with pytest.raises(UnreadableCheckpoint):
+            decode(document)
+
+    def test_a_document_torn_anywhere_is_refused(self):
+        document = encode(a_batch()).rstrip()
+
+        for end in range(len(document)):
+            with pytest.raises(UnreadableCheckpoint):
+                decode(document[:end])
+
+    def test_the_reason_repeats_no_content_of_the_file(self):
+        """It goes to the log, where names and phones must not be."""
+        document = json.loads(encode(a_batch()))
+        document["rows"][0] |= {"name": {"secret": "secret"}, "status": "secret"}
+
+        with pytest.raises(UnreadableCheckpoint) as refusal:
+            decode(json.dumps(document).encode())
+
+        assert "secret" not in str(refusal.value)
