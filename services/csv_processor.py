@@ -5,28 +5,34 @@ no network. It never raises on any content: whatever is wrong with a file is a f
 """
 
 import codecs
-import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from models.hospital import HospitalRow
 from models.validation import CsvContent, FileInfo, Finding
+from services.csv_records import (
+    DELIMITERS,
+    MAX_RECORD_CHARS,
+    UNDECODED,
+    Fault,
+    Lines,
+    NotUtf8,
+    likeness,
+    narrow_encoding,
+    read_records,
+    wide_encoding,
+)
 
 COLUMNS = ("name", "address", "phone")
 NAME_CHARS = range(2, 256)
 ADDRESS_CHARS = range(5, 501)
 REQUIRED = {"name": NAME_CHARS, "address": ADDRESS_CHARS}
 REPORT_COLUMNS = ("row", "name", "address", "phone", "status", "hospital_id", "error")
-DELIMITERS = ",;\t|"
-# Sound values need under 800 characters, the rest is room for ignored columns. Not above the csv
-# module's own limit for one field (131,072), so that this one always speaks first.
-MAX_RECORD_CHARS = 128 * 1024
 SHOWN_CHARS = 100  # of a value
 SHOWN_ITEMS = 10  # of a list in a warning
 HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better guess
@@ -34,14 +40,7 @@ HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better g
 # Possessive: no part can match otherwise, and a third of the time is saved.
 PHONE = re.compile(r"\+?(?:[ ().-]*+[0-9]){7,15}+[ ().-]*+")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-UNDECODED = re.compile(r"[\udc80-\udcff]")  # how "surrogateescape" keeps a byte that is not UTF-8
 REPORT_ESCAPE = re.compile(r"^'(?='*[=+@\t\r-])")
-# The mark of UTF-32 begins with the one of UTF-16, so it is looked for first.
-WIDE_MARKS = {
-    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
-
 MESSAGES = {
     "encoding": "The file {looks}: save it as UTF-8 and upload it again.",
     "empty_file": "Upload a file with a header and at least one row: this one is empty.",
@@ -120,131 +119,6 @@ def _finding(
     return Finding(row, line, column, shown, error_type, message)
 
 
-class _NotUtf8(Exception):
-    """A line has bytes that are not UTF-8; the argument is the line."""
-
-
-class _Fault(NamedTuple):
-    """Why a record has no fields, and which lines of the file show it."""
-
-    error_type: str
-    where: str
-
-
-class _Lines:
-    """The physical lines of one record after the other, without the blank lines between them.
-
-    Whoever takes the lines empties `record` when a record is complete. Every iteration goes on
-    where the last one stopped, which is at the end or at a record that is too long.
-    """
-
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self.text = text
-        self.number = 0  # of the line read last, counted from 1
-        self.record: list[str] = []
-        self.too_long = self.ended = False
-
-    @property
-    def start(self) -> int:
-        """The line on which the record begins; 0 between records."""
-        return self.number - len(self.record) + 1 if self.record else 0
-
-    def __iter__(self) -> Iterator[str]:
-        record, readline = self.record, self.text.readline
-        chars = sum(map(len, record))
-        while line := readline(MAX_RECORD_CHARS + 1):
-            self.number += 1
-            if not line.isascii() and UNDECODED.search(line):
-                raise _NotUtf8(line)
-            chars = len(line) + (chars if record else 0)
-            self.too_long = chars > MAX_RECORD_CHARS
-            if record or self.too_long or not line.isspace():
-                record.append(line)
-                if self.too_long:
-                    return
-                yield line
-        self.ended = True
-
-    def skip_rest(self) -> bool:
-        """Drop what is left of an overlong line; return whether its quotes come in pairs."""
-        piece = self.record[-1]
-        quotes = piece.count('"')
-        while piece and piece[-1] not in "\r\n":
-            piece = self.text.readline(MAX_RECORD_CHARS)
-            quotes += piece.count('"')
-        return quotes % 2 == 0
-
-
-def _parse(lines: Iterable[str], delimiter: str, *, strict: bool) -> Iterator[list[str]]:
-    # Without skipinitialspace the quotes in `a, "b"` would silently become part of the value.
-    return csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True)
-
-
-def _records(lines: _Lines, first: str, delimiter: str) -> Iterator[list[str] | _Fault]:
-    """Yield the fields of each record, or why it has none; *first* was taken from *lines*."""
-    source = chain((first,), lines)
-    while not lines.ended:
-        with suppress(csv.Error):
-            for fields in _parse(source, delimiter, strict=True):
-                yield fields
-                lines.record.clear()
-        if lines.record:
-            yield (fault := _fault(lines, delimiter))
-            if fault.error_type == "unterminated_quote":
-                return  # what follows may be inside the quote: none of it can be trusted
-        lines.record.clear()
-        source = chain(lines)
-
-
-def _fault(lines: _Lines, delimiter: str) -> _Fault:
-    """Return why the record in *lines* could not be read."""
-    lone = len(lines.record) == 1
-    where = f"line {lines.start}" if lone else f"lines {lines.start} to {lines.number}"
-    if lines.too_long and lone and lines.skip_rest():
-        return _Fault("row_too_long", where)
-    if not lines.too_long and not lines.ended:
-        return _Fault("malformed_quote", where)
-    # The line breaks of the record that are not in its last field are before the open quote.
-    read = lines.record[:-1] if lines.too_long else lines.record
-    last_field = next(_parse(read, delimiter, strict=False), [""])[-1]
-    opened = lines.start + _line_breaks("".join(read)) - _line_breaks(last_field)
-    return _Fault("unterminated_quote", f"line {opened}")
-
-
-def _line_breaks(text: str) -> int:
-    return len(re.findall(r"\r\n|\r|\n", text))
-
-
-def _wide_encoding(head: bytes) -> str | None:
-    """Return utf-16 or utf-32 if *head* has its mark, or the NULs of ASCII text in UTF-16."""
-    for encoding, marks in WIDE_MARKS.items():
-        if head.startswith(marks):
-            return encoding
-    few, many = sorted((head[::2].count(0), head[1::2].count(0)))
-    return "utf-16" if few == 0 and many >= max(8, len(head) // 4) else None
-
-
-def _narrow_encoding(text: str) -> str | None:
-    """Guess what *text* with UNDECODED bytes was written in: a hint, nothing is read with it."""
-    raw = text.encode("utf-8", "surrogateescape")
-    runs = re.findall(rb"[\x80-\xff]+", raw)
-    # Partly UTF-8 after all, or no Western text: in that, letters with accents mostly stand alone.
-    if not UNDECODED.sub("", text).isascii() or sum(map(len, runs)) > 2 * len(runs):
-        return None
-    try:
-        raw.decode("cp1252")
-    except UnicodeDecodeError:
-        return None
-    return "cp1252" if re.search(rb"[\x80-\x9f]", raw) else "latin-1"
-
-
-def _likeness(line: str, delimiter: str) -> tuple[int, int]:
-    """Return how well *delimiter* explains the first line: required columns, then frequency."""
-    fields = next(_parse([line], delimiter, strict=False), [])
-    names = {field.strip().casefold() for field in fields}
-    return len(names & REQUIRED.keys()), line.count(delimiter)
-
-
 class _Reading:
     """One pass over a file, and what it has found so far."""
 
@@ -255,20 +129,20 @@ class _Reading:
         self.rows: list[HospitalRow] = []
         self.errors: list[Finding] = []
         self.warnings: list[str] = []
-        self._lines = _Lines(text)
+        self._lines = Lines(text)
         self._max_rows = max_rows
 
     def run(self, head: bytes) -> None:
         """Read until the file, which begins with *head*, ends or cannot be read any further."""
-        if guess := _wide_encoding(head):
+        if guess := wide_encoding(head):
             self._refuse_encoding(guess, line=1)
             return
         try:
             self._read()
-        except _NotUtf8 as error:
+        except NotUtf8 as error:
             line = str(error)
             hint = line + self._lines.text.read(HINT_CHARS)
-            guess = _narrow_encoding(hint) if self.encoding == "utf-8" else None  # no mark
+            guess = narrow_encoding(hint) if self.encoding == "utf-8" else None  # no mark
             self._refuse_encoding(guess, line=self._lines.number, value=line)
 
     def _refuse_encoding(self, guess: str | None, line: int, value: str | None = None) -> None:
@@ -282,10 +156,10 @@ class _Reading:
             error_type = "row_too_long" if self._lines.record else "empty_file"
             self._find(error_type, where="the first line")
             return
-        delimiter = max(DELIMITERS, key=lambda candidate: _likeness(first, candidate))
-        records = _records(self._lines, first, delimiter)
+        delimiter = max(DELIMITERS, key=lambda char: likeness(first, char, REQUIRED.keys()))
+        records = read_records(self._lines, first, delimiter)
         header = next(records)
-        if isinstance(header, _Fault):
+        if isinstance(header, Fault):
             self._find(header.error_type, where=header.where)
             return
         names = [name.strip().casefold() for name in header]
@@ -316,11 +190,11 @@ class _Reading:
         self.warnings.extend(_ignored_warnings(names))
 
     def _read_rows(
-        self, records: Iterator[list[str] | _Fault], width: int, pick: Callable[[list[str]], Values]
+        self, records: Iterator[list[str] | Fault], width: int, pick: Callable[[list[str]], Values]
     ) -> None:
         for record in records:
             self.total_rows += 1
-            if isinstance(record, _Fault):
+            if isinstance(record, Fault):
                 self._find(record.error_type, where=record.where)
             elif len(record) != width:
                 self._find("field_count", fields=len(record), wanted=width)

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from models.validation import CsvContent, Finding
 from services.csv_processor import (
-    DELIMITERS,
-    MAX_RECORD_CHARS,
     REPORT_COLUMNS,
     judge_value,
     read_csv,
 )
+from services.csv_records import DELIMITERS, MAX_RECORD_CHARS
 
 HEADER = "name,address,phone\n"
 SOUND = "General Hospital,12 Main Street,555-123-4567\n"

@@ -1,0 +1,150 @@
+"""The bytes of a CSV file -> its records, each a list of fields, or why it has none.
+
+Pure: it reads the stream it is given piece by piece, never more than one record at a time, and
+knows nothing of hospitals. Other encodings than UTF-8 are recognised for a hint, and never read.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
+from itertools import chain
+from typing import NamedTuple
+
+DELIMITERS = ",;\t|"
+# Sound values need under 800 characters, the rest is room for ignored columns. Not above the csv
+# module's own limit for one field (131,072), so that this one always speaks first.
+MAX_RECORD_CHARS = 128 * 1024
+UNDECODED = re.compile(r"[\udc80-\udcff]")  # how "surrogateescape" keeps a byte that is not UTF-8
+# The mark of UTF-32 begins with the one of UTF-16, so it is looked for first.
+WIDE_MARKS = {
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+
+
+class NotUtf8(Exception):
+    """A line has bytes that are not UTF-8; the argument is the line."""
+
+
+class Fault(NamedTuple):
+    """Why a record has no fields, and which lines of the file show it."""
+
+    error_type: str
+    where: str
+
+
+class Lines:
+    """The physical lines of one record after the other, without the blank lines between them.
+
+    Whoever takes the lines empties `record` when a record is complete. Every iteration goes on
+    where the last one stopped, which is at the end or at a record that is too long.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self.text = text
+        self.number = 0  # of the line read last, counted from 1
+        self.record: list[str] = []
+        self.too_long = self.ended = False
+
+    @property
+    def start(self) -> int:
+        """The line on which the record begins; 0 between records."""
+        return self.number - len(self.record) + 1 if self.record else 0
+
+    def __iter__(self) -> Iterator[str]:
+        record, readline = self.record, self.text.readline
+        chars = sum(map(len, record))
+        while line := readline(MAX_RECORD_CHARS + 1):
+            self.number += 1
+            if not line.isascii() and UNDECODED.search(line):
+                raise NotUtf8(line)
+            chars = len(line) + (chars if record else 0)
+            self.too_long = chars > MAX_RECORD_CHARS
+            if record or self.too_long or not line.isspace():
+                record.append(line)
+                if self.too_long:
+                    return
+                yield line
+        self.ended = True
+
+    def skip_rest(self) -> bool:
+        """Drop what is left of an overlong line; return whether its quotes come in pairs."""
+        piece = self.record[-1]
+        quotes = piece.count('"')
+        while piece and piece[-1] not in "\r\n":
+            piece = self.text.readline(MAX_RECORD_CHARS)
+            quotes += piece.count('"')
+        return quotes % 2 == 0
+
+
+def _parse(lines: Iterable[str], delimiter: str, *, strict: bool) -> Iterator[list[str]]:
+    # Without skipinitialspace the quotes in `a, "b"` would silently become part of the value.
+    return csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True)
+
+
+def read_records(lines: Lines, first: str, delimiter: str) -> Iterator[list[str] | Fault]:
+    """Yield the fields of each record, or why it has none; *first* was taken from *lines*."""
+    source = chain((first,), lines)
+    while not lines.ended:
+        with suppress(csv.Error):
+            for fields in _parse(source, delimiter, strict=True):
+                yield fields
+                lines.record.clear()
+        if lines.record:
+            yield (fault := _fault(lines, delimiter))
+            if fault.error_type == "unterminated_quote":
+                return  # what follows may be inside the quote: none of it can be trusted
+        lines.record.clear()
+        source = chain(lines)
+
+
+def _fault(lines: Lines, delimiter: str) -> Fault:
+    """Return why the record in *lines* could not be read."""
+    lone = len(lines.record) == 1
+    where = f"line {lines.start}" if lone else f"lines {lines.start} to {lines.number}"
+    if lines.too_long and lone and lines.skip_rest():
+        return Fault("row_too_long", where)
+    if not lines.too_long and not lines.ended:
+        return Fault("malformed_quote", where)
+    # The line breaks of the record that are not in its last field are before the open quote.
+    read = lines.record[:-1] if lines.too_long else lines.record
+    last_field = next(_parse(read, delimiter, strict=False), [""])[-1]
+    opened = lines.start + _line_breaks("".join(read)) - _line_breaks(last_field)
+    return Fault("unterminated_quote", f"line {opened}")
+
+
+def _line_breaks(text: str) -> int:
+    return len(re.findall(r"\r\n|\r|\n", text))
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """Return utf-16 or utf-32 if *head* has its mark, or the NULs of ASCII text in UTF-16."""
+    for encoding, marks in WIDE_MARKS.items():
+        if head.startswith(marks):
+            return encoding
+    few, many = sorted((head[::2].count(0), head[1::2].count(0)))
+    return "utf-16" if few == 0 and many >= max(8, len(head) // 4) else None
+
+
+def narrow_encoding(text: str) -> str | None:
+    """Guess what *text* with UNDECODED bytes was written in: a hint, nothing is read with it."""
+    raw = text.encode("utf-8", "surrogateescape")
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    # Partly UTF-8 after all, or no Western text: in that, letters with accents mostly stand alone.
+    if not UNDECODED.sub("", text).isascii() or sum(map(len, runs)) > 2 * len(runs):
+        return None
+    try:
+        raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return "cp1252" if re.search(rb"[\x80-\x9f]", raw) else "latin-1"
+
+
+def likeness(line: str, delimiter: str, columns: Set[str]) -> tuple[int, int]:
+    """Return how well *delimiter* explains a first line: how many of *columns*, then how often."""
+    fields = next(_parse([line], delimiter, strict=False), [])
+    names = {field.strip().casefold() for field in fields}
+    return len(names & columns), line.count(delimiter)
