@@ -177,7 +177,11 @@ class BatchService:
         if self._stopping:
             raise ShuttingDown
         # A task of its own: it goes on when the client goes away.
-        return await asyncio.shield(self._claims.start(batch_id, self._abandon(batch)))
+        task = self._claims.start(batch_id, self._abandon(batch))
+        await self._claims.wait(batch_id)
+        if task.cancelled():
+            raise ShuttingDown
+        return task.result()
 
     async def cleanup(self) -> int:
         """Forget old completed batches; return how many."""

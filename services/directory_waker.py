@@ -104,6 +104,7 @@ class DirectoryWaker:
         self, failures: int, failing_since_s: float | None = None, reason: str = "no answer"
     ) -> None:
         """Wait after a failed exchange, longer after each, then until the directory is awake."""
+        failing_since_s = _now_s() if failing_since_s is None else failing_since_s
         await self.pause(min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S))
         await self.wake(failing_since_s, reason)
 

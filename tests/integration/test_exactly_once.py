@@ -358,6 +358,26 @@ def test_surplus_copies_are_deleted_before_the_batch_is_activated(tmp_path: Path
     play(tmp_path, scenario)
 
 
+def test_a_batch_that_late_copies_filled_up_is_cleared_and_completed(tmp_path: Path):
+    """
+    The directory answers 400 to the last row, which was not refused for good.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        row = batch.row(2).hospital
+        copy = {"name": row.name, "address": row.address, "phone": row.phone}
+        await harness.control.post(
+            "/_directory/hospitals", json=copy | {"creation_batch_id": str(batch.id)}
+        )
+
+        await harness.service.wait(batch)
+
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario, max_concurrent_requests=5)
+
+
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error_after", "late", "refuse"])
 @pytest.mark.parametrize("endpoint", ["delete", "get"])
 def test_a_delete_that_goes_wrong_deletes_nothing_else(tmp_path: Path, kind: str, endpoint: str):
