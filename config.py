@@ -1,5 +1,6 @@
 """The service's settings, from the environment or `.env`. Nothing is computed here."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ Hours = Annotated[float, Field(ge=0, le=87_600, allow_inf_nan=False)]
 
 
 def _base_url(value: str) -> str:
+    if not re.fullmatch(r"[!-\[\]-~]+", value):
+        raise ValueError("it must not hold blanks, backslashes or other than ASCII characters")
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it must be http://host or https://host")
@@ -71,3 +74,5 @@ def load_settings() -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise BadSetting(f"{name} cannot be right: {first['msg']}.") from None
+    except UnicodeDecodeError:
+        raise BadSetting("the file .env cannot be read: save it as UTF-8.") from None

@@ -132,11 +132,21 @@ class HospitalApi:
 
     async def delete(self, hospital_id: int) -> DeleteOutcome:
         """Delete one hospital, active or not: look at it first."""
-        return await self._delete(f"/hospitals/{hospital_id}", NO_HOSPITAL)
+        reply = await self._exchange("DELETE", f"/hospitals/{hospital_id}")
+        if not isinstance(reply, httpx.Response):
+            return reply
+        if reply.status_code == 404 and _detail(reply).startswith(NO_HOSPITAL):
+            return Absent()
+        return Deleted() if reply.status_code == 204 else _failure(reply)
 
     async def delete_batch(self, batch_id: UUID) -> DeleteOutcome:
         """Delete every hospital of the batch, active ones too: look at them first."""
-        return await self._delete(f"/hospitals/batch/{batch_id}", NO_BATCH)
+        reply = await self._exchange("DELETE", f"/hospitals/batch/{batch_id}")
+        if not isinstance(reply, httpx.Response):
+            return reply
+        if reply.status_code == 404 and _detail(reply).startswith(NO_BATCH):
+            return Absent()
+        return _success(reply, _deleted)
 
     async def wake(self, timeout_s: float) -> WakeOutcome:
         """Ask for the first page, which wakes a sleeping directory; up to 60 s are reported."""
@@ -144,14 +154,6 @@ class HospitalApi:
         if not isinstance(reply, httpx.Response):
             return reply
         return _success(reply, _awake)
-
-    async def _delete(self, path: str, absent: str) -> DeleteOutcome:
-        reply = await self._exchange("DELETE", path)
-        if not isinstance(reply, httpx.Response):
-            return reply
-        if reply.status_code == 404 and _detail(reply).startswith(absent):
-            return Absent()
-        return Deleted() if reply.is_success else _failure(reply)
 
     async def _exchange(
         self,
@@ -223,6 +225,11 @@ def _awake(body: Any) -> Awake:
     if not isinstance(body, dict) or "status" not in body:
         raise _Unreadable
     return Awake()
+
+
+def _deleted(body: Any) -> Deleted:
+    _integer(body["deleted_count"])
+    return Deleted()
 
 
 def _created(body: Any, batch_id: UUID, sent: HospitalRow) -> Created:

@@ -53,6 +53,17 @@ class TurnWithdrawn(Exception):
     """The waiting request will not be sent: its batch or the service is stopping."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Leave to send one request, granted at `sent_s` (monotonic seconds).
+
+    A probe is sent alone, after a refusal, to see whether the directory takes requests again.
+    """
+
+    sent_s: float
+    is_probe: bool
+
+
 class Lane:
     """The way to one endpoint of the directory, shared by all batches of the process.
 
@@ -66,12 +77,12 @@ class Lane:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._sent_s: deque[float] = deque(maxlen=max(pace.limit, 1))
-        self._waiting: dict[UUID, deque[asyncio.Future[float]]] = {}
+        self._waiting: dict[UUID, deque[asyncio.Future[Turn]]] = {}
+        self._withdrawn: set[UUID] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._held_until_s = 0.0
         self._probe_pause_s = 0.0  # 0.0: not refused lately
         self._probing = False
-        self._refused_s = 0.0
         self._passed_s = 0.0
         self._closed = False
 
@@ -83,14 +94,15 @@ class Lane:
         Raises:
             TurnWithdrawn: The batch was withdrawn, or the lane closed, before the turn came.
         """
+        self._withdrawn.discard(batch_id)
         refused_since_s: float | None = None
         while True:
-            sent_s = await self._turn(batch_id)
+            turn = await self._turn(batch_id)
             outcome: T | None = None
             try:
                 outcome = await exchange()
             finally:
-                self._leave(sent_s, outcome)
+                self._leave(turn, outcome)
             if not isinstance(outcome, RateLimited):
                 return outcome
             now_s = asyncio.get_running_loop().time()
@@ -98,16 +110,19 @@ class Lane:
                 refused_since_s = now_s
             if now_s - max(refused_since_s, self._passed_s) >= self._patience_s:
                 return outcome
+            if batch_id in self._withdrawn:
+                raise TurnWithdrawn
 
     def hold(self, seconds: float) -> None:
         """Let nothing leave for *seconds*: an earlier process may have filled the window."""
         self._held_until_s = asyncio.get_running_loop().time() + seconds
 
     def withdraw(self, batch_id: UUID) -> None:
-        """Send back whoever waits here for *batch_id*."""
-        for turn in self._waiting.pop(batch_id, ()):
-            if not turn.done():
-                turn.set_exception(TurnWithdrawn())
+        """Send back whoever waits here for *batch_id*, now or after a refusal."""
+        self._withdrawn.add(batch_id)
+        for waiting in self._waiting.pop(batch_id, ()):
+            if not waiting.done():
+                waiting.set_exception(TurnWithdrawn())
 
     def close(self) -> None:
         """Let nothing leave any more; what is under way goes on."""
@@ -119,41 +134,39 @@ class Lane:
     def _patience_s(self) -> float:
         return GIVE_UP_WINDOWS * self._pace.period_s
 
-    async def _turn(self, batch_id: UUID) -> float:
+    async def _turn(self, batch_id: UUID) -> Turn:
         if self._closed:
             raise TurnWithdrawn
-        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(batch_id, deque()).append(turn)
+        waiting: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(batch_id, deque()).append(waiting)
         self._grant()
         try:
-            return await turn
+            return await waiting
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._leave(turn.result(), None)
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                self._leave(waiting.result(), None)
             raise
 
-    def _leave(self, sent_s: float, outcome: object) -> None:
+    def _leave(self, turn: Turn, outcome: object) -> None:
         self._in_flight -= 1
-        # What left before the last refusal says nothing about the time after it.
-        was_probe = bool(self._probe_pause_s) and sent_s >= self._refused_s
-        if was_probe:
+        if turn.is_probe:
             self._probing = False
         if isinstance(outcome, RateLimited):
-            self._refused(sent_s, was_probe)
+            self._refused(turn)
         elif outcome is not None and not isinstance(outcome, NotSent | Unknown):
             self._passed_s = asyncio.get_running_loop().time()
-            if was_probe:
+            if turn.is_probe:  # what left before the refusal says nothing about the time after
                 self._probe_pause_s = 0.0
         self._grant()
 
-    def _refused(self, sent_s: float, was_probe: bool) -> None:
-        if sent_s in self._sent_s:
-            self._sent_s.remove(sent_s)  # the directory did not count it either
-        if self._probe_pause_s and not was_probe:
+    def _refused(self, turn: Turn) -> None:
+        if turn.sent_s in self._sent_s:
+            self._sent_s.remove(turn.sent_s)  # the directory did not count it either
+        if self._probe_pause_s and not turn.is_probe:
             return  # one of the same wave
-        self._refused_s = asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time()
         self._probe_pause_s = min(max(self._probe_pause_s * 2, FIRST_PROBE_S), LAST_PROBE_S)
-        self._held_until_s = max(self._held_until_s, self._refused_s + self._probe_pause_s)
+        self._held_until_s = max(self._held_until_s, now_s + self._probe_pause_s)
 
     def _wait_s(self, now_s: float) -> float | None:
         """Seconds until the next request may leave; None while all permits are taken."""
@@ -174,17 +187,17 @@ class Lane:
             if wait_s > 0:
                 self._timer = loop.call_later(wait_s, self._grant)
                 return
-            turn = self._next_in_turn()
-            if not turn.done():
+            waiting = self._next_in_turn()
+            if not waiting.done():
                 self._in_flight += 1
                 self._probing = bool(self._probe_pause_s)
                 self._sent_s.append(now_s)
-                turn.set_result(now_s)
+                waiting.set_result(Turn(now_s, is_probe=self._probing))
 
-    def _next_in_turn(self) -> asyncio.Future[float]:
+    def _next_in_turn(self) -> asyncio.Future[Turn]:
         batch_id = next(iter(self._waiting))
         queue = self._waiting.pop(batch_id)
-        turn = queue.popleft()
+        waiting = queue.popleft()
         if queue:
             self._waiting[batch_id] = queue  # behind all others
-        return turn
+        return waiting

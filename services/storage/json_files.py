@@ -56,9 +56,12 @@ class JsonFiles:
             raise StorageError(str(error.strerror)) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(lock)
             raise StorageTaken from None
+        except OSError as error:
+            os.close(lock)
+            raise StorageError(f"its file system has no locks ({error.strerror})") from error
         self._lock = lock
 
     def close(self) -> None:
@@ -116,13 +119,21 @@ class JsonFiles:
             batch = decode(path.read_bytes())
             if path.name != f"{batch.id}.json":
                 raise UnreadableCheckpoint("its name is not its batch id")
-        except (UnreadableCheckpoint, OSError) as error:
+        except (UnreadableCheckpoint, IsADirectoryError) as error:
             self._set_aside(path, error)
-            return None
-        return batch
+        except OSError as error:
+            # It may be sound: whoever mends the disk or the permissions finds it under its name.
+            logger.error(
+                "checkpoint %s cannot be read (%s) and is left where it is: its batch is not "
+                "served until the service is started again",
+                path.name,
+                error.strerror,
+            )
+        else:
+            return batch
+        return None
 
-    def _set_aside(self, path: Path, error: Exception) -> None:
-        reason = error.strerror if isinstance(error, OSError) else error
+    def _set_aside(self, path: Path, reason: Exception) -> None:
         aside = path.with_name(path.name + SET_ASIDE_SUFFIX)
         number = 1
         while aside.exists():

@@ -306,7 +306,6 @@ class TestAnyEndpoint:
 
         assert unreadable() == await outcome_of(api, directory, name, reply(status, torn))
 
-    @pytest.mark.xfail(strict=True, reason="any 2xx of a delete counts as the directory's own")
     async def test_a_delete_that_a_page_of_html_answers_proves_nothing(
         self, api: HospitalApi, directory: respx.MockRouter
     ):

@@ -311,7 +311,6 @@ class TestSettingAside:
         assert {*others, "folder"} == names(folder)
         assert others == {(folder / name).read_text() for name in others}
 
-    @pytest.mark.xfail(strict=True, reason="any error of reading sets a sound document aside")
     def test_a_sound_document_that_could_not_be_read_this_time_keeps_its_name(
         self, files: JsonFiles, folder: Path, monkeypatch: pytest.MonkeyPatch
     ):
@@ -379,7 +378,6 @@ class TestOwning:
 
         assert (folder / f"{FIRST_ID}.json").read_text() == "another's"
 
-    @pytest.mark.xfail(strict=True, reason="a file system without locks is said to be taken")
     def test_a_file_system_without_locks_is_not_said_to_be_taken(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ):

@@ -496,9 +496,6 @@ class TestRefused:
         expected = [0.0, 0.0, 1.25, 2.0]
         assert expected == gate.times_s
 
-    @pytest.mark.xfail(
-        strict=True, reason="sends and a refusal at the same tick of the clock: taken for probes"
-    )
     @virtually
     async def test_a_wave_refused_within_one_tick_of_the_clock_is_one_refusal(self):
         """Loops may keep their time in whole milliseconds, and a near directory refuses in less."""
@@ -625,9 +622,6 @@ class TestWithdrawing:
         with pytest.raises(TurnWithdrawn):
             await refused
 
-    @pytest.mark.xfail(
-        strict=True, reason="a request under way at the withdrawal waits anew when it is refused"
-    )
     @virtually
     async def test_a_request_refused_after_its_batch_was_withdrawn_goes_back(self):
         """A batch that is stopping sends nothing more, however long its probe would take."""
