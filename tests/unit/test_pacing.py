@@ -503,6 +503,7 @@ class TestRefused:
 
         async def refused_at_once() -> CreateOutcome:
             times_s.append(elapsed_s())
+            await asyncio.sleep(0)
             return RateLimited() if elapsed_s() < 1.0 else Created(1)
 
         await asyncio.gather(*(lane.send(A, refused_at_once) for _ in range(5)))
