@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from directory.app import DirectorySettings
-from models.batch import BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus, RowStatus
 from models.hospital import ListedHospital
 from models.outcome import Absent, Deleted
 from tests.harness import Harness, assert_exactly_once, csv_file
@@ -35,6 +35,15 @@ def play(folder: Path, scenario: Scenario, **settings: Any) -> None:
 
 def now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def insert_copy(harness: Harness, batch: Batch, number: int) -> None:
+    """Have an identical copy of a row appear in the batch, as a late commit would."""
+    row = batch.row(number).hospital
+    copy = {"name": row.name, "address": row.address, "phone": row.phone}
+    await harness.control.post(
+        "/_directory/hospitals", json=copy | {"creation_batch_id": str(batch.id)}
+    )
 
 
 def test_twenty_rows_take_one_create_and_one_look(tmp_path: Path):
@@ -345,11 +354,41 @@ def test_a_resume_handles_only_what_is_not_created(tmp_path: Path):
 def test_surplus_copies_are_deleted_before_the_batch_is_activated(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.submit(csv_file(5))
-        row = batch.row(2).hospital
-        copy = {"name": row.name, "address": row.address, "phone": row.phone}
-        await harness.control.post(
-            "/_directory/hospitals", json=copy | {"creation_batch_id": str(batch.id)}
-        )
+        await insert_copy(harness, batch, 2)
+
+        await harness.service.wait(batch)
+
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario)
+
+
+def test_a_copy_that_comes_between_the_look_and_the_activation_is_deleted(tmp_path: Path):
+    """
+    It became active with the others: only the count in the activation's answer tells.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("slow", "list_batch", seconds=2)
+        batch = await harness.submit(csv_file(5))
+        await asyncio.sleep(6)
+        await insert_copy(harness, batch, 2)
+
+        await harness.service.wait(batch)
+
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario)
+
+
+def test_a_batch_in_doubt_is_looked_at_once_more_after_its_activation(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("drop_after", name="Hospital 2")
+        await harness.fault("slow", "activate", seconds=2)
+        batch = await harness.submit(csv_file(5))
+        # 5 s for the creates, 15 s until the second look; then the activation is answered late.
+        await asyncio.sleep(21)
+        await insert_copy(harness, batch, 2)
 
         await harness.service.wait(batch)
 
@@ -365,11 +404,7 @@ def test_a_batch_that_late_copies_filled_up_is_cleared_and_completed(tmp_path: P
 
     async def scenario(harness: Harness) -> None:
         batch = await harness.submit(csv_file(20))
-        row = batch.row(2).hospital
-        copy = {"name": row.name, "address": row.address, "phone": row.phone}
-        await harness.control.post(
-            "/_directory/hospitals", json=copy | {"creation_batch_id": str(batch.id)}
-        )
+        await insert_copy(harness, batch, 2)
 
         await harness.service.wait(batch)
 
@@ -384,11 +419,7 @@ def test_a_delete_that_goes_wrong_deletes_nothing_else(tmp_path: Path, kind: str
     async def scenario(harness: Harness) -> None:
         await harness.fault(kind, endpoint)
         batch = await harness.submit(csv_file(5))
-        row = batch.row(2).hospital
-        copy = {"name": row.name, "address": row.address, "phone": row.phone}
-        await harness.control.post(
-            "/_directory/hospitals", json=copy | {"creation_batch_id": str(batch.id)}
-        )
+        await insert_copy(harness, batch, 2)
 
         await harness.service.wait(batch)
 
