@@ -73,6 +73,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise BadSetting(f"{name} cannot be right: {first['msg']}.") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadSetting(f"{name} cannot be right: {reason}.") from None
     except UnicodeDecodeError:
         raise BadSetting("the file .env cannot be read: save it as UTF-8.") from None

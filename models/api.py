@@ -325,7 +325,7 @@ class Cleaned(_Shape):
     """What a cleanup did."""
 
     model_config = _example(
-        {"message": "Forgot 2 completed batches.", "cleaned": 2, "deleted_hospitals": 0}
+        {"message": "Completed batches forgotten: 2.", "cleaned": 2, "deleted_hospitals": 0}
     )
 
     message: str
@@ -338,7 +338,7 @@ class Abandoned(_Shape):
 
     model_config = _example(
         {
-            "message": "The batch is forgotten; 12 hospitals were deleted in the directory.",
+            "message": "The batch is forgotten; hospitals deleted in the directory: 12.",
             "batch_id": EXAMPLE_ID,
             "deleted_hospitals": 12,
         }

@@ -47,7 +47,11 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self._wait_until_ready(ready_path)
+        try:
+            self._wait_until_ready(ready_path)
+        except BaseException:  # an interrupted start leaves no process behind
+            self.kill()
+            raise
 
     def output(self) -> str:
         """Return what it printed so far."""
@@ -68,14 +72,13 @@ class Server:
 
     def _wait_until_ready(self, ready_path: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        with httpx.Client(base_url=self.url, verify=False, timeout=5.0) as client:
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=5.0) as client:
             while time.monotonic() < deadline and self.process.poll() is None:
                 try:
                     if client.get(ready_path).is_success:
                         return
                 except httpx.TransportError:
                     time.sleep(0.02)  # noqa: TID251 - a script, not the event loop
-        self.process.kill()
         raise DidNotStart(f"{self.url} did not start:\n{self.output()}")
 
 

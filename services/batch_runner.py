@@ -28,9 +28,9 @@ from services.reasons import (
     CannotContinue,
     Interrupted,
     cannot_be_completed,
-    listing,
     lost_again,
     not_activated,
+    rows,
     shortfall,
     turned_away,
 )
@@ -143,9 +143,7 @@ class BatchRunner:
 
     def _note_vanished(self, run: Run, numbers: list[int]) -> None:
         """A created row that is not listed is sent again only after a settled look."""
-        logger.warning(
-            "batch %s: the directory no longer has rows %s", run.batch.id, listing(numbers)
-        )
+        logger.warning("batch %s: the directory no longer has %s", run.batch.id, rows(numbers))
         for number in numbers:
             self._tracker.set_row(
                 run.batch, number, RowStatus.VERIFYING, error="the directory lost it"

@@ -58,7 +58,8 @@ MESSAGES = {
     " for more than {limit} characters, and nothing after it was read.",
     "control_character": "Remove the control character U+{code:04X} from the {column}.",
     "required": "Fill in the {column}: it is empty and needs {low} to {high} characters.",
-    "too_short": "Write the {column} in full: it has {chars} characters and needs at least {low}.",
+    "too_short": "Write the {column} in full, with at least {low} characters: its length is"
+    " {chars}.",
     "too_long": "Shorten the {column}: it has {chars} characters and may have {high}.",
     "invalid_phone": "Write the phone as 7 to 15 digits with an optional + in front and space"
     " - ( ) . between them, or leave it empty: it has {chars} characters, {digits} of them digits.",

@@ -97,6 +97,8 @@ class DirectoryWaker:
                 return
             if outcome is not None:
                 reason = outcome.reason
+            if isinstance(outcome, Unexpected):
+                reason += ": check HOSPITAL_API_BASE_URL"
             await self.pause(min(pause_s, max(deadline_s - _now_s(), 0.0)))
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
 

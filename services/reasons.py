@@ -44,7 +44,7 @@ def turned_away(outcome: RateLimited | Unexpected) -> CannotContinue:
 def lost_again(numbers: Sequence[int]) -> CannotContinue:
     """Rows vanished a second time in one run."""
     return CannotContinue(
-        f"The directory lost rows {listing(numbers)} again after they were created "
+        f"The directory lost {rows(numbers)} again after creating them "
         "(it may be full, or restart often): resume the batch when it is stable."
     )
 
@@ -72,22 +72,22 @@ def cannot_be_completed(plan: Plan) -> CannotContinue:
             "delete them there and resume, or abandon the batch."
         )
     return CannotContinue(
-        f"Part of the batch is already active, so rows {listing(plan.stranded)} cannot be "
-        "activated with it any more: delete the batch's hospitals in the directory, then resume."
+        f"Part of the batch is already active, so {rows(plan.stranded)} cannot be activated with "
+        "it any more: delete the batch's hospitals in the directory, then resume."
     )
 
 
 def shortfall(batch: Batch) -> tuple[BatchStatus, str]:
     """Say how a batch ends that nothing more can be done for in this run."""
     lacking = [row for row in batch.rows if not row.is_done]
-    numbers = listing([row.hospital.row for row in lacking])
+    which = rows([row.hospital.row for row in lacking])
     if all(row.refused for row in lacking):
         return BatchStatus.FAILED, (
-            f"The directory refused rows {numbers}: abandon this batch, correct the rows "
-            "and upload the file again."
+            f"The directory refused {which}: abandon this batch, correct the file and upload it "
+            "again."
         )
     return BatchStatus.RESUMABLE, (
-        f"Rows {numbers} could not be created: see their errors; a resume tries them again."
+        f"Not created: {which}. The reason stands at each; a resume tries again."
     )
 
 
@@ -97,6 +97,11 @@ def other_directory(batch: Batch) -> str:
         f"The batch belongs to another directory ({batch.directory_url}): "
         "set HOSPITAL_API_BASE_URL to it and restart the service."
     )
+
+
+def rows(numbers: Sequence[int]) -> str:
+    """Return "row 3" or "rows 3, 5"."""
+    return f"row{'s' if len(numbers) != 1 else ''} {listing(numbers)}"
 
 
 def listing(numbers: Sequence[int]) -> str:

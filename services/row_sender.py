@@ -88,7 +88,7 @@ class RowSender:
             case Refused(reason):
                 move(RowStatus.FAILED, error=reason, refused=True)
             case RateLimited():
-                move(RowStatus.PENDING)
+                self._tracker.set_row(run.batch, number, RowStatus.PENDING)  # no work was done
             case NotSent(reason):
                 move(RowStatus.PENDING, error=reason)
             case BatchFull():

@@ -32,9 +32,11 @@ class _RowDocument(_Document):
     processing_seconds: Annotated[float, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _has_an_id_exactly_when_created(self) -> "_RowDocument":
+    def _is_consistent(self) -> "_RowDocument":
         if (self.hospital_id is not None) != (self.status in DONE_ROWS):
             raise ValueError("a created row has an id, and only a created row")
+        if self.refused and self.status is not RowStatus.FAILED:
+            raise ValueError("only a failed row was refused")
         return self
 
 

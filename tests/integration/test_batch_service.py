@@ -18,7 +18,7 @@ from models.errors import (
 )
 from services.batch_service import Resumption
 from tests.harness import Harness, assert_exactly_once, csv_file
-from tests.integration.test_exactly_once import now_s, play
+from tests.integration.test_exactly_once import insert_copy, now_s, play
 
 
 async def stopped_batch(harness: Harness, rows: int = 5) -> Batch:
@@ -129,6 +129,26 @@ def test_an_abandon_waits_for_creates_that_commit_late(tmp_path: Path, seconds: 
         await harness.service.abandon(batch.id)
 
         await asyncio.sleep(60)
+        assert await harness.hospitals(batch.id) == []
+
+    play(tmp_path, scenario)
+
+
+def test_an_abandon_of_a_batch_in_doubt_looks_again_after_its_delete(tmp_path: Path):
+    """
+    A create that is under way survives a delete of the batch.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("drop_before", times=4, name="Hospital 3")
+        batch = await harness.load(csv_file(5))
+        abandoning = asyncio.create_task(harness.service.abandon(batch.id))
+        await asyncio.sleep(20)  # 15 s until the delete, then 15 s until the look that ends it
+        assert batch.status is BatchStatus.ABANDONING
+        await insert_copy(harness, batch, 3)
+
+        await abandoning
+
         assert await harness.hospitals(batch.id) == []
 
     play(tmp_path, scenario)

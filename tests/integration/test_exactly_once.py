@@ -226,7 +226,7 @@ def test_a_directory_that_evicts_rows_ends_the_run_with_the_reason(tmp_path: Pat
         batch = await harness.load(csv_file(20))
 
         assert batch.status is BatchStatus.RESUMABLE
-        assert "lost rows" in (batch.failure_reason or "")
+        assert "lost row" in (batch.failure_reason or "")
 
     play(tmp_path, scenario, directory=DirectorySettings(keep=10))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
@@ -15,8 +15,8 @@ from models.hospital import HospitalRow, ListedHospital
 
 BATCH_ID = UUID("00000000-0000-4000-8000-0000000000b1")
 
-#: How laws are tried: without a deadline, which a busy machine would miss now and then.
-law = settings(deadline=None)
+#: How laws are tried: without the limits of time that a busy machine would miss now and then.
+law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _CONTENTS = [
     ("Alpha", "1 Main Street", None),

@@ -130,14 +130,6 @@ class TestTheDocument:
         assert '   "name": "Krankenhaus Köln",' in lines
         assert encode(a_batch()).endswith(b"}\n")
 
-    @law
-    @given(batches)
-    def test_it_is_json_of_version_1(self, batch: Batch):
-        document = json.loads(encode(batch))
-
-        assert document["version"] == 1
-        assert list(range(1, len(batch.rows) + 1)) == [row["row"] for row in document["rows"]]
-
 
 def first_row(**changes: Any) -> Change:
     return lambda document: document["rows"][0].update(changes)
@@ -176,6 +168,11 @@ class TestRefused:
             (first_row(status="processing"), "rows.0"),
             (first_row(status="verifying"), "rows.0"),
             (first_row(status="failed"), "rows.0"),
+            pytest.param(
+                first_row(refused=True),
+                "rows.0",
+                marks=pytest.mark.xfail(strict=True, reason="a created row may say it was refused"),
+            ),
             (first_row(hospital_id="seven"), "rows.0.hospital_id"),
             (first_row(name=None), "rows.0.name"),
             (first_row(refused=None), "rows.0.refused"),

@@ -77,11 +77,9 @@ def test_the_readme_names_every_route(app: FastAPI):
         for method in item
         if method in METHODS
     }
-    pages = {app.docs_url, app.redoc_url, app.openapi_url}
+    pages = {str(page) for page in (app.docs_url, app.redoc_url, app.openapi_url)}
 
-    missing = [route for route in routes if f"`{route}`" not in README]
-    assert missing == []
-    assert [page for page in pages if f"`{page}`" not in README and f"{page}`" not in README] == []
+    assert [name for name in routes | pages if f"`{name}`" not in README] == []
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -101,6 +99,12 @@ def test_every_link_to_a_file_of_the_project_leads_somewhere(guide: str):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / guide).read_text())
 
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_map_of_the_readme_names_every_module_of_the_services():
+    modules = {path.name for path in (ROOT / "services").glob("*.py")} - {"__init__.py"}
+
+    assert [module for module in modules if module not in README] == []
 
 
 def test_there_are_decisions():

@@ -102,9 +102,8 @@ ENDPOINTS = {
     ),
     "wake": Endpoint(lambda api: api.wake(60.0), "GET", "/", (200, {"status": "OK"})),
 }
-# Told apart by their status: a body is not read.
 DELETES = ("delete", "delete_batch")
-READ_ANSWERS = [name for name in ENDPOINTS if name not in DELETES]
+READ_ANSWERS = [name for name in ENDPOINTS if name != "delete"]  # whose 204 has no body
 
 
 @pytest.fixture
@@ -246,10 +245,12 @@ class TestAnyEndpoint:
 
         assert dict.fromkeys(ENDPOINTS, unexpected(status)) == outcomes
 
-    async def test_a_404_of_a_framework_without_such_a_route_is_unexpected(
-        self, api: HospitalApi, directory: respx.MockRouter
+    @pytest.mark.parametrize("words", ["Not Found", "Hospital service is being moved"])
+    async def test_a_404_in_other_words_is_unexpected(
+        self, api: HospitalApi, directory: respx.MockRouter, words: str
     ):
-        outcomes = await outcomes_of(api, directory, reply(404, {"detail": "Not Found"}))
+        """A framework without such a route answers "Not Found"."""
+        outcomes = await outcomes_of(api, directory, reply(404, {"detail": words}))
 
         assert dict.fromkeys(ENDPOINTS, unexpected(404)) == outcomes
 
@@ -676,6 +677,12 @@ class TestDelete:
 
         assert Absent() == outcome
 
+    @pytest.mark.parametrize("body", [{"message": "done"}, {"deleted_count": True}, a_hospital()])
+    async def test_a_batch_is_not_deleted_by_an_answer_without_a_count(
+        self, api: HospitalApi, directory: respx.MockRouter, body: object
+    ):
+        assert unreadable() == await outcome_of(api, directory, "delete_batch", reply(200, body))
+
     @pytest.mark.parametrize(
         ("name", "words"), [("delete", NO_BATCH), ("delete_batch", NO_HOSPITAL)]
     )
@@ -695,12 +702,13 @@ class TestWake:
 
         assert Awake() == outcome
 
-    async def test_a_page_of_its_host_is_not_an_answer(
-        self, api: HospitalApi, directory: respx.MockRouter
+    @pytest.mark.parametrize(
+        "body", ["<p>status: waking</p>", b'"status"', b'["status"]', {"state": "OK"}]
+    )
+    async def test_anything_else_is_not_its_answer(
+        self, api: HospitalApi, directory: respx.MockRouter, body: object
     ):
-        outcome = await outcome_of(api, directory, "wake", reply(200, "<p>status: waking</p>"))
-
-        assert Unknown is type(outcome)
+        assert unreadable() == await outcome_of(api, directory, "wake", reply(200, body))
 
 
 async def test_a_cancelled_call_stays_cancelled():

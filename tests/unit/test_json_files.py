@@ -131,8 +131,8 @@ class TestCrashes:
         with pytest.raises(PowerCut):
             files.save(a_batch(status=BatchStatus.COMPLETED))
 
-        assert [a_batch(status=BatchStatus.PROCESSING)] == files.load()
         assert {f"{FIRST_ID}.json"} == names(folder)
+        assert [a_batch(status=BatchStatus.PROCESSING)] == files.load()
 
     def test_a_write_that_fails_half_way_leaves_the_old_document(
         self, files: JsonFiles, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,8 +146,8 @@ class TestCrashes:
         with pytest.raises(StorageError, match="No space left"):
             files.save(a_batch(status=BatchStatus.COMPLETED))
 
-        assert [a_batch(status=BatchStatus.PROCESSING)] == files.load()
         assert {f"{FIRST_ID}.json"} == names(folder)
+        assert [a_batch(status=BatchStatus.PROCESSING)] == files.load()
 
     def test_the_document_is_written_beside_its_place_and_on_disk_before_it_gets_there(
         self, files: JsonFiles, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -306,9 +306,11 @@ class TestSettingAside:
         for name in others:
             (folder / name).write_text(name)
         (folder / "folder").mkdir()
+        (folder / "folder" / f"{FIRST_ID}.json").write_bytes(encode(a_batch()))
 
         assert not files.load()
         assert {*others, "folder"} == names(folder)
+        assert {f"{FIRST_ID}.json"} == names(folder / "folder")
         assert others == {(folder / name).read_text() for name in others}
 
     def test_a_sound_document_that_could_not_be_read_this_time_keeps_its_name(

@@ -371,6 +371,7 @@ class TestBatchesTakeTurns:
     @virtually
     async def test_requests_of_one_batch_keep_their_order(self):
         lane, order = Lane(UNPACED, 1), []
+        lane.hold(1.0)
 
         async def exchange(number: int) -> CreateOutcome:
             order.append(number)
@@ -577,8 +578,8 @@ class TestWithdrawing:
 
     @virtually
     async def test_a_withdrawn_batch_may_send_again_later(self):
-        """It is resumed."""
-        lane, gate = Lane(UNPACED, 1), Gate()
+        """It is resumed, and what is refused then is none of the withdrawal's business."""
+        lane, gate = Lane(UNPACED, 1), Gate(opens_s=1.0)
         lane.withdraw(A)
 
         assert isinstance(await lane.send(A, gate.exchange(A)), Created)

@@ -167,6 +167,11 @@ class TestARowThatMoves:
 
         assert a_row(RowStatus.PENDING, seconds=5.5) == row.moved(RowStatus.PENDING, seconds=0.5)
 
+    def test_forgets_its_id_when_the_directory_lost_it(self):
+        row = a_row(RowStatus.CREATED, hospital_id=4, error="odd")
+
+        assert a_row(RowStatus.VERIFYING) == row.moved(RowStatus.VERIFYING)
+
     def test_takes_what_is_known_of_its_new_state(self):
         row = a_row(RowStatus.PROCESSING)
 
