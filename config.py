@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=10**12)]
+NotNegative = Annotated[int, Field(ge=0, le=10**12)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Hours = Annotated[float, Field(ge=0, le=87_600, allow_inf_nan=False)]
@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     progress_cleanup_hours: Hours = 24.0
     max_queued_batches: Positive = 200
     shutdown_grace_seconds: Seconds = 8.0  # within the 10 s that Docker gives
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
+    ] = "INFO"
     app_name: str = "Hospital Bulk Processing API"
     app_version: str = "1.0.0"
 

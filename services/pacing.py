@@ -115,7 +115,8 @@ class Lane:
 
     def hold(self, seconds: float) -> None:
         """Let nothing leave for *seconds*: an earlier process may have filled the window."""
-        self._held_until_s = asyncio.get_running_loop().time() + seconds
+        now_s = asyncio.get_running_loop().time()
+        self._held_until_s = max(self._held_until_s, now_s + seconds)
 
     def withdraw(self, batch_id: UUID) -> None:
         """Send back whoever waits here for *batch_id*, now or after a refusal."""
@@ -144,6 +145,7 @@ class Lane:
             return await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                self._sent_s.remove(waiting.result().sent_s)
                 self._leave(waiting.result(), None)
             raise
 

@@ -62,7 +62,8 @@ def reconcile(rows: Sequence[Row], listed: Iterable[ListedHospital], *, settled:
         missing += [row for row in claimants if row.hospital.row not in adopt]
     foreign = tuple(hospital for found in copies.values() for hospital in found)
 
-    has_active = any(hospital.active for hospital in [*adopt.values(), *surplus, *foreign])
+    # An active surplus copy would have been kept, so that it need not be asked for.
+    has_active = any(hospital.active for hospital in [*adopt.values(), *foreign])
     send = [row.hospital.row for row in missing if settled or row.status is RowStatus.PENDING]
     wait = [row.hospital.row for row in missing if row.hospital.row not in set(send)]
     inactive = [number for number, hospital in adopt.items() if not hospital.active]
