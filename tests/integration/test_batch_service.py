@@ -46,6 +46,20 @@ def test_of_many_simultaneous_resumes_exactly_one_wins(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_a_resume_looks_before_it_sends(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await stopped_batch(harness)
+        await insert_copy(harness, batch, 3)
+        sent = harness.wire.requests.count("POST /hospitals/")
+
+        await harness.resume(batch)
+
+        await assert_exactly_once(harness, batch)
+        assert harness.wire.requests.count("POST /hospitals/") == sent
+
+    play(tmp_path, scenario)
+
+
 def test_a_resume_and_an_abandon_at_once_have_one_winner(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await stopped_batch(harness)

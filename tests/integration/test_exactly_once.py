@@ -295,12 +295,13 @@ def test_a_directory_that_goes_down_in_the_middle_leaves_the_batch_resumable(
 def test_strangers_who_use_up_the_budget_cost_no_try(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         await harness.fault("refuse", times=40)
+        await harness.fault("drop_before", name="Hospital 3")
 
         batch = await harness.load(csv_file(20))
 
         await assert_exactly_once(harness, batch)
 
-    play(tmp_path, scenario, max_attempts=1)
+    play(tmp_path, scenario, max_attempts=2)
 
 
 def test_strangers_who_use_up_every_budget_end_the_run_after_five_windows(tmp_path: Path):

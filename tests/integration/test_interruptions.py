@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.batch import Batch, BatchStatus, RowStatus
-from models.errors import ShuttingDown
+from models.errors import BatchConflict, ShuttingDown
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 
@@ -30,6 +30,8 @@ def test_a_kill_at_any_moment_ends_exactly_once_after_a_plain_restart(tmp_path: 
         again = await recovered(harness, batch)
 
         await assert_exactly_once(harness, again)
+        # What was under way is waited for and adopted, not sent a second time.
+        assert harness.wire.requests.count("POST /hospitals/") == 20
 
     play(tmp_path, scenario)
 
@@ -166,6 +168,9 @@ def test_an_interrupted_batch_of_another_directory_is_left_alone(tmp_path: Path)
 
         assert again.status is BatchStatus.RESUMABLE
         assert "http://directory.test" in (again.failure_reason or "")
+        for call in (harness.service.resume, harness.service.abandon):
+            with pytest.raises(BatchConflict, match="another directory"):
+                await call(again.id)
 
     play(tmp_path, scenario)
 
