@@ -129,8 +129,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _stopped_by_signals(service):
             yield
     finally:
-        await service.close()
-        storage.close()
+        try:
+            await service.close()
+        finally:
+            storage.close()
 
 
 async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:

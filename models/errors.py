@@ -104,7 +104,7 @@ class StorageUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "The batch could not be saved, so nothing was sent: "
+            "The batch's state could not be saved, so this was not done: "
             "the operator must make the batch storage writable; then try again."
         )
 

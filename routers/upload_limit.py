@@ -1,9 +1,12 @@
-"""Refuses bodies above the limit while they are read, not after."""
+"""Refuses bodies while they are read: those above the limit, and all when the service stops."""
+
+import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.errors import UploadTooLarge
+from models.errors import ShuttingDown, UploadTooLarge
 from routers.problem import UploadCutOff, from_error
+from services.batch_service import BatchService
 
 # What a multipart form adds around the file: boundaries, part headers, small fields.
 FRAMING_BYTES = 64 * 1024
@@ -30,7 +33,8 @@ class UploadLimit:
             response.headers["Connection"] = "close"
             await response(scope, receive, send)
         else:
-            await self._app(scope, self._counting(receive), send)
+            service = scope["app"].state.service
+            await self._app(scope, self._counting(_unless_stopping(receive, service)), send)
 
     def _declared(self, scope: Scope) -> int:
         for name, value in scope["headers"]:
@@ -50,3 +54,21 @@ class UploadLimit:
             return message
 
         return counted
+
+
+def _unless_stopping(receive: Receive, service: BatchService) -> Receive:
+    """Give up a sender who is not done when the service stops: it would keep the process alive."""
+
+    async def received() -> Message:
+        receiving = asyncio.ensure_future(receive())
+        stopping = asyncio.create_task(service.wait_until_stopping())
+        try:
+            await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not receiving.done():
+                raise UploadCutOff(ShuttingDown())
+            return receiving.result()
+        finally:
+            receiving.cancel()
+            stopping.cancel()
+
+    return received

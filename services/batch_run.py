@@ -25,7 +25,8 @@ class Run:
         settling: Whether anything sent may still be applied.
         attempts: Sends of each row in this run; refusals for pace do not count.
         vanishings: How often the directory lost each row in this run.
-        failed_changes: Activations and deletes that did not do what they should.
+        changes: Activations and rounds of deletes so far.
+        change_error: What the last of them met, for a person.
         stopped_by: Why no further row is sent.
     """
 
@@ -33,7 +34,8 @@ class Run:
     settling: Settling
     attempts: Counter[int] = field(default_factory=Counter)
     vanishings: Counter[int] = field(default_factory=Counter)
-    failed_changes: int = 0
+    changes: int = 0
+    change_error: str = "it had no effect"
     stopped_by: CannotContinue | None = None
 
     def doubt(self) -> None:

@@ -9,6 +9,7 @@ import logging
 from typing import assert_never
 
 from models.batch import Batch, BatchStatus, RowStatus
+from models.errors import StorageUnavailable
 from models.hospital import ListedHospital
 from models.outcome import (
     Absent,
@@ -40,6 +41,9 @@ from services.settling import Settling
 
 logger = logging.getLogger(__name__)
 
+MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without faults has one
+FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
+LAST_RETRY_S = 10.0  # ... but is tried again at least this often
 MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
 
 
@@ -64,16 +68,20 @@ class BatchRunner:
         run = Run(batch, Settling(self._policy.settle_s, in_doubt=batch.unsettled))
         self._take_up(batch)
         try:
-            status, reason = await self._drive(run, again=again)
-        except CannotContinue as stop:
-            status, reason = BatchStatus.RESUMABLE, stop.reason
+            await self._end(run, *await self._result(run, again=again))
         except (Interrupted, TurnWithdrawn):
             self._rest(batch)
-            return
+
+    async def _result(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
+        try:
+            return await self._drive(run, again=again)
+        except CannotContinue as stop:
+            return BatchStatus.RESUMABLE, stop.reason
+        except (Interrupted, TurnWithdrawn):
+            raise
         except Exception:
-            logger.exception("batch %s: unforeseen error", batch.id)
-            status, reason = BatchStatus.RESUMABLE, "An unforeseen error: see the service's log."
-        await self._end(batch, status, reason)
+            logger.exception("batch %s: unforeseen error", run.batch.id)
+            return BatchStatus.RESUMABLE, "An unforeseen error: see the service's log."
 
     def _take_up(self, batch: Batch) -> None:
         """Give rows that ran out of tries new ones; refused rows stay refused."""
@@ -95,8 +103,9 @@ class BatchRunner:
             elif await self._is_as_planned(run, plan):
                 if not all(row.is_done for row in run.batch.rows):
                     return shortfall(run.batch)
-                if plan.all_active or await self._activate(run):
+                if plan.all_active:
                     return BatchStatus.COMPLETED, None
+                await self._activate(run)
 
     async def _is_as_planned(self, run: Run, plan: Plan) -> bool:
         """Mend what differs from the file; True if nothing had to be, so that it is verified."""
@@ -173,79 +182,93 @@ class BatchRunner:
     async def _delete(self, run: Run, surplus: tuple[ListedHospital, ...]) -> None:
         """Delete surplus identical copies; what came of it is seen at the next look."""
         run.batch.step = "deleting surplus copies"
+        self._count_change(run)
         for copy in surplus:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
             match outcome:
                 case Deleted():
                     logger.info("batch %s: surplus copy %d deleted", run.batch.id, copy.id)
                 case Absent():
-                    self._count_failed_change(run, "a surplus copy could not be deleted")
+                    run.change_error = "a surplus copy could not be deleted"
                 case NotSent(reason):
-                    self._count_failed_change(run, reason)
-                    await self._directory.waker.back_off(run.failed_changes)
+                    run.change_error = reason
+                    return await self._directory.waker.back_off(run.changes)
                 case Unknown(reason):
-                    run.doubt()
-                    return self._count_failed_change(run, reason)
-                case RateLimited() | Unexpected():
+                    run.change_error = reason
+                    return run.doubt()
+                case RateLimited():
+                    raise turned_away(outcome)
+                case Unexpected():
+                    run.doubt()  # what stands in between may have passed it on
                     raise turned_away(outcome)
                 case _:
                     assert_never(outcome)
 
-    async def _activate(self, run: Run) -> bool:
-        """Activate the verified batch; True if nothing more has to be looked at."""
-        batch = run.batch
-        batch.step = "activating"
-        self._tracker.set_status(batch, BatchStatus.ACTIVATING)
-        outcome = await self._directory.activate(batch.id)
+    async def _activate(self, run: Run) -> None:
+        """Activate the verified batch; what came of it is seen at the next look."""
+        run.batch.step = "activating"
+        self._count_change(run)
+        self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
+        outcome = await self._directory.activate(run.batch.id)
         match outcome:
-            case Activated(count) if count == len(batch.rows) and not batch.doubtful:
-                for row in batch.rows:
-                    self._tracker.set_row(
-                        batch,
-                        row.hospital.row,
-                        RowStatus.CREATED_AND_ACTIVATED,
-                        hospital_id=row.hospital_id,
-                    )
-                return True
             case Activated():
-                pass  # the next look tells
+                pass
             case AlreadyActive() | Absent():
-                self._count_failed_change(run, "the directory refused to activate the batch")
+                run.change_error = "the directory refused to activate the batch"
             case NotSent(reason):
-                self._count_failed_change(run, reason)
-                await self._directory.waker.back_off(run.failed_changes)
+                run.change_error = reason
+                await self._directory.waker.back_off(run.changes)
             case Unknown(reason):
+                run.change_error = reason
                 run.doubt()
-                self._count_failed_change(run, reason)
-            case RateLimited() | Unexpected():
+            case RateLimited():
+                raise turned_away(outcome)
+            case Unexpected():
+                run.doubt()
                 raise turned_away(outcome)
             case _:
                 assert_never(outcome)
-        return False
 
-    def _count_failed_change(self, run: Run, reason: str) -> None:
-        run.failed_changes += 1
-        if run.failed_changes > self._policy.max_attempts:
-            raise not_activated(reason)
+    def _count_change(self, run: Run) -> None:
+        """Bound the changes of one run: one that is answered well may still have no effect."""
+        if run.changes >= MAX_CHANGES:
+            raise not_activated(run.change_error)
+        run.changes += 1
+
+    def _leave_nothing_processing(self, batch: Batch) -> None:
+        """After an unforeseen error a create may have lost its outcome."""
+        for row in batch.rows:
+            if row.status is RowStatus.PROCESSING:
+                self._tracker.set_row(batch, row.hospital.row, RowStatus.VERIFYING)
+                batch.doubtful = batch.unsettled = True
 
     def _rest(self, batch: Batch) -> None:
         batch.seconds, batch.running_since = batch.elapsed_seconds(_now_s()), None
         batch.step = "interrupted: goes on when the service starts again"
         self._tracker.touch(batch)
 
-    async def _end(self, batch: Batch, status: BatchStatus, reason: str | None) -> None:
-        for row in batch.rows:
-            if row.status is RowStatus.PROCESSING:
-                self._tracker.set_row(batch, row.hospital.row, RowStatus.VERIFYING)
-                batch.doubtful = batch.unsettled = True
-        await self._tracker.announce_end(
-            batch,
-            status,
-            failure_reason=reason,
-            seconds=batch.elapsed_seconds(_now_s()),
-            running_since=None,
-            step="",
-        )
+    async def _end(self, run: Run, status: BatchStatus, reason: str | None) -> None:
+        """Announce how the run ended, however long the storage cannot be written."""
+        batch = run.batch
+        self._leave_nothing_processing(batch)
+        pause_s = FIRST_RETRY_S
+        while True:
+            try:
+                await self._tracker.announce(
+                    batch,
+                    status,
+                    failure_reason=reason,
+                    seconds=batch.elapsed_seconds(_now_s()),
+                    running_since=None,
+                    step="",
+                )
+                break
+            except StorageUnavailable:
+                batch.step = "waiting until the batch storage can be written"
+                await self._directory.waker.pause(pause_s)
+                pause_s = min(pause_s * 2, LAST_RETRY_S)
+            if status is BatchStatus.COMPLETED:  # as of a look that is no longer fresh
+                status, reason = await self._result(run, again=True)
         logger.info(
             "batch %s: %s, %d of %d rows created%s",
             batch.id,

@@ -88,11 +88,15 @@ class BatchService:
         self._claims = claims
         self._housekeeping = housekeeping
         self._cleaner: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def is_stopping(self) -> bool:
-        return self._stopping
+        return self._stopping.is_set()
+
+    async def wait_until_stopping(self) -> None:
+        """Return when the service begins to stop."""
+        await self._stopping.wait()
 
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
@@ -174,7 +178,7 @@ class BatchService:
         if batch.status not in _ABANDONABLE or batch_id in self._claims:
             raise BatchConflict(_cannot_abandon(batch))
         self._check_directory(batch)
-        if self._stopping:
+        if self.is_stopping:
             raise ShuttingDown
         # A task of its own: it goes on when the client goes away.
         task = self._claims.start(batch_id, self._abandon(batch))
@@ -184,8 +188,8 @@ class BatchService:
         return task.result()
 
     async def cleanup(self) -> int:
-        """Forget old completed batches; return how many."""
-        return await self._housekeeping.cleanup()
+        """Forget old completed batches; return how many. Nothing is begun while stopping."""
+        return 0 if self.is_stopping else await self._housekeeping.cleanup()
 
     async def is_storage_writable(self) -> bool:
         """Return whether a batch could be stored now."""
@@ -203,9 +207,9 @@ class BatchService:
 
     def stop(self) -> None:
         """Send no further row; what is under way gets the grace, then is left to the next start."""
-        if self._stopping:
+        if self.is_stopping:
             return
-        self._stopping = True
+        self._stopping.set()
         logger.info("stopping, %d batches under way", len(self._claims))
         self._directory.stop()
         loop = asyncio.get_running_loop()
@@ -231,7 +235,7 @@ class BatchService:
             raise ShuttingDown from None
 
     def _check_room(self) -> None:
-        if self._stopping:
+        if self.is_stopping:
             raise ShuttingDown
         if len(self._claims) >= self._rules.max_batches:
             raise QueueFull(self._rules.max_batches)

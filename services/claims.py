@@ -5,10 +5,16 @@ ever do. There is no await between asking and getting: of many at once exactly o
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
+
+from models.errors import BulkError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -41,7 +47,7 @@ class Claims:
         self._held.add(batch_id)
         task = asyncio.create_task(work)
         self._work[batch_id] = task
-        task.add_done_callback(lambda _: self._release(batch_id))
+        task.add_done_callback(partial(self._release, batch_id))
         return task
 
     async def wait(self, batch_id: UUID) -> None:
@@ -64,6 +70,9 @@ class Claims:
             raise RuntimeError(f"batch {batch_id} is claimed already")
         self._held.add(batch_id)
 
-    def _release(self, batch_id: UUID) -> None:
+    def _release(self, batch_id: UUID, task: asyncio.Task[Any]) -> None:
         self._held.discard(batch_id)
         self._work.pop(batch_id, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, BulkError):
+            logger.error("batch %s: unforeseen error", batch_id, exc_info=error)

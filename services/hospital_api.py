@@ -163,11 +163,15 @@ class HospitalApi:
         body: dict[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> httpx.Response | NotSent | Unknown:
-        answer_s = self._timeout_s if timeout_s is None else timeout_s
-        timeout = httpx.Timeout(answer_s, connect=self._connect_timeout_s, pool=None)
+        total_s = timeout_s or self._connect_timeout_s + self._timeout_s
+        timeout = httpx.Timeout(
+            timeout_s or self._timeout_s,
+            connect=min(self._connect_timeout_s, total_s),
+            pool=None,
+        )
         try:
             # httpx bounds each read, not the whole answer: a body that trickles would never end.
-            async with asyncio.timeout(self._connect_timeout_s + answer_s):
+            async with asyncio.timeout(total_s):
                 return await self._client.request(method, path, json=body, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             return NotSent("no connection to the directory")
@@ -209,7 +213,10 @@ def _detail(reply: httpx.Response) -> str:
         return ""
     if isinstance(detail, list):  # FastAPI's 422: one entry for each field
         detail = "; ".join(_field_error(entry) for entry in detail)
-    return detail[:MAX_DETAIL] if isinstance(detail, str) else ""
+    if not isinstance(detail, str):
+        return ""
+    # A lone surrogate is legal in JSON, but nothing could be encoded that repeats it.
+    return detail[:MAX_DETAIL].encode("utf-8", "replace").decode()
 
 
 def _field_error(entry: Any) -> str:

@@ -132,8 +132,8 @@ class Housekeeping:
             return
 
     async def _forget(self, batch: Batch) -> bool:
-        if batch.id in self._claims:
-            return False
+        if batch.id in self._claims or batch not in self._tracker.all():
+            return False  # somebody else is at it, or was
         with self._claims.taken(batch.id):
             try:
                 await self._tracker.forget(batch)

@@ -155,10 +155,11 @@ class Lane:
             self._probing = False
         if isinstance(outcome, RateLimited):
             self._refused(turn)
-        elif outcome is not None and not isinstance(outcome, NotSent | Unknown):
-            self._passed_s = asyncio.get_running_loop().time()
+        elif outcome is not None and not isinstance(outcome, NotSent):
             if turn.is_probe:  # what left before the refusal says nothing about the time after
                 self._probe_pause_s = 0.0
+            if not isinstance(outcome, Unknown):
+                self._passed_s = asyncio.get_running_loop().time()
         self._grant()
 
     def _refused(self, turn: Turn) -> None:

@@ -9,10 +9,10 @@ disk. A checkpoint older than the truth costs only a look at the directory. What
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus, Row, RowStatus
@@ -20,6 +20,8 @@ from models.errors import BatchNotFound, StorageUnavailable
 from services.storage.json_files import JsonFiles, StorageError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 WRITE_DELAY_S = 0.05  # changes within it share one write; a file of 20 is written about twice
 FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
@@ -59,7 +61,7 @@ class ProgressTracker:
         except StorageUnavailable:
             # The write may have failed only at its last step, after the document was in place.
             with contextlib.suppress(StorageError):
-                await asyncio.to_thread(self._storage.delete, batch.id)
+                await _in_thread(self._storage.delete, batch.id)
             raise
         self._batches[batch.id] = batch
 
@@ -77,11 +79,9 @@ class ProgressTracker:
         self.touch(batch)
 
     def touch(self, batch: Batch) -> None:
-        """Have the batch's present state written soon."""
+        """Note a change of the batch: its present state is written soon."""
         batch.updated_at = datetime.now(UTC)
-        self._dirty.add(batch.id)
-        if batch.id not in self._writers:
-            self._writers[batch.id] = asyncio.create_task(self._write_behind(batch))
+        self._write_soon(batch)
 
     async def announce(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
         """Move the batch to *status* with *changes* of other fields: durable first, then shown.
@@ -92,28 +92,22 @@ class ProgressTracker:
         batch.check_move(status)
         changes |= {"status": status, "updated_at": datetime.now(UTC)}
         async with self._lock(batch):
-            await self._save(replace(_snapshot(batch), **changes))
+            try:
+                await self._save(replace(_snapshot(batch), **changes))
+            except StorageUnavailable:
+                self._write_soon(batch)  # it may be in place all the same: put back what is true
+                raise
             for name, value in changes.items():
                 setattr(batch, name, value)
-
-    async def announce_end(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
-        """Announce a run's end, for which nobody is left to be refused: try until it works."""
-        pause_s = FIRST_RETRY_S
-        while True:
-            try:
-                return await self.announce(batch, status, **changes)
-            except StorageUnavailable:
-                batch.step = "waiting until the batch storage can be written"
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LAST_RETRY_S)
 
     async def forget(self, batch: Batch) -> None:
         """Remove the batch, first from disk; StorageUnavailable if that fails."""
         async with self._lock(batch):
             try:
-                await asyncio.to_thread(self._storage.delete, batch.id)
+                await _in_thread(self._storage.delete, batch.id)
             except StorageError as error:
                 logger.error("batch %s: cannot be removed from the storage: %s", batch.id, error)
+                self._write_soon(batch)
                 raise StorageUnavailable from None
             self._batches.pop(batch.id, None)
         self._locks.pop(batch.id, None)
@@ -136,13 +130,18 @@ class ProgressTracker:
         await asyncio.gather(*self._writers.values(), return_exceptions=True)
         self._writers.clear()
 
+    def _write_soon(self, batch: Batch) -> None:
+        self._dirty.add(batch.id)
+        if batch.id not in self._writers:
+            self._writers[batch.id] = asyncio.create_task(self._write_behind(batch))
+
     async def _write_behind(self, batch: Batch) -> None:
         pause_s = WRITE_DELAY_S
         while batch.id in self._dirty:
             await asyncio.sleep(pause_s)
             saved = await self._save_present(batch)
             pause_s = WRITE_DELAY_S if saved else min(max(pause_s * 2, FIRST_RETRY_S), LAST_RETRY_S)
-        del self._writers[batch.id]
+        self._writers.pop(batch.id, None)
 
     async def _save_present(self, batch: Batch) -> bool:
         async with self._lock(batch):
@@ -158,14 +157,30 @@ class ProgressTracker:
 
     async def _save(self, snapshot: Batch) -> None:
         try:
-            await asyncio.to_thread(self._storage.save, snapshot)
+            await _in_thread(self._storage.save, snapshot)
         except StorageError as error:
             logger.error("batch %s: its checkpoint cannot be written: %s", snapshot.id, error)
+            raise StorageUnavailable from None
+        except Exception:
+            logger.exception("batch %s: its checkpoint cannot be written", snapshot.id)
             raise StorageUnavailable from None
 
     def _lock(self, batch: Batch) -> asyncio.Lock:
         """One write of a batch at a time, so that an older snapshot never replaces a newer one."""
         return self._locks.setdefault(batch.id, asyncio.Lock())
+
+
+async def _in_thread(function: Callable[[T], None], argument: T) -> None:
+    """Run *function* off the event loop, to its end even when the caller is cancelled.
+
+    Else the batch's lock would be free while an older snapshot is still being written.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(function, argument))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _snapshot(batch: Batch) -> Batch:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -98,6 +99,20 @@ def test_a_waiting_client_gets_202_when_the_service_stops_and_the_batch_goes_on(
     assert answer.headers["Location"].startswith("/hospitals/progress/")
     again = world.service()
     assert_exactly_once(world, again, answer.json()["batch_id"], 20)
+
+
+def test_a_stalled_upload_does_not_keep_the_service_from_stopping(world: World):
+    service = world.service()
+    with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as stalled:
+        stalled.sendall(
+            b"POST /hospitals/bulk HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        )
+        wait_until(lambda: http.get(f"{service.url}/health").is_success)
+
+        service.stop(timeout_s=5)
+
+        assert stalled.recv(1000).startswith(b"HTTP/1.1 503 ")
 
 
 def test_the_batch_goes_on_when_the_client_goes_away(world: World):

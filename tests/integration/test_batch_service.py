@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from models.batch import Batch, BatchStatus
+from models.batch import ENDED, Batch, BatchStatus
 from models.errors import (
     BatchConflict,
     BatchNotFound,
@@ -17,6 +17,7 @@ from models.errors import (
     StorageUnavailable,
 )
 from services.batch_service import Resumption
+from services.storage.json_files import JsonFiles, StorageError
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import insert_copy, now_s, play
 
@@ -350,7 +351,7 @@ def test_a_disk_that_fills_up_in_the_middle_delays_the_end_and_loses_nothing(tmp
         await asyncio.sleep(1)
         folder.rename(tmp_path / "away")
         await asyncio.sleep(60)
-        assert batch.status is BatchStatus.ACTIVATING
+        assert batch.status not in ENDED
         assert "storage" in batch.step
 
         (tmp_path / "away").rename(folder)
@@ -362,6 +363,54 @@ def test_a_disk_that_fills_up_in_the_middle_delays_the_end_and_loses_nothing(tmp
 
     play(tmp_path / "batches", scenario)
     assert len(list(tmp_path.glob("batches/*.json"))) == 1
+
+
+def test_what_was_verified_before_the_disk_failed_is_verified_again(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        folder = tmp_path / "batches"
+        batch = await harness.submit(csv_file(5))
+        await asyncio.sleep(1)
+        folder.rename(tmp_path / "away")
+        await asyncio.sleep(60)
+        await harness.restart_directory()
+        (tmp_path / "away").rename(folder)
+
+        await harness.service.wait(batch)
+
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path / "batches", scenario)
+
+
+def test_an_abandon_that_could_not_be_stored_is_not_done_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A write may fail after the document is in place: what the client was told must hold.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        batch = await stopped_batch(harness)
+        save = JsonFiles.save
+
+        def save_and_fail(storage: JsonFiles, snapshot: Batch) -> None:
+            save(storage, snapshot)
+            raise StorageError("the folder could not be flushed")
+
+        monkeypatch.setattr(JsonFiles, "save", save_and_fail)
+        with pytest.raises(StorageUnavailable):
+            await harness.service.abandon(batch.id)
+        monkeypatch.setattr(JsonFiles, "save", save)
+        await asyncio.sleep(10)
+        await harness.kill()
+        harness.start()
+        await asyncio.sleep(300)
+
+        again = harness.service.get(batch.id)
+        assert again.status is BatchStatus.RESUMABLE
+        assert len(await harness.hospitals(batch.id)) == 4
+
+    play(tmp_path, scenario)
 
 
 def test_a_file_with_errors_is_refused_with_all_of_them_and_nothing_is_sent(tmp_path: Path):

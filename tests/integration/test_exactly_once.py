@@ -12,8 +12,10 @@ from uuid import UUID
 
 import pytest
 
+from directory.answers import Answer
 from directory.app import DirectorySettings
 from models.batch import Batch, BatchStatus, RowStatus
+from models.errors import BatchConflict
 from models.hospital import ListedHospital
 from models.outcome import Absent, Deleted
 from tests.harness import Harness, assert_exactly_once, csv_file
@@ -46,7 +48,7 @@ async def insert_copy(harness: Harness, batch: Batch, number: int) -> None:
     )
 
 
-def test_twenty_rows_take_one_create_and_one_look(tmp_path: Path):
+def test_twenty_rows_take_one_create_and_two_looks(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         started_s = now_s()
 
@@ -60,6 +62,7 @@ def test_twenty_rows_take_one_create_and_one_look(tmp_path: Path):
             *["POST /hospitals/"] * 20,
             "GET /hospitals/batch",
             "PATCH /hospitals/batch",
+            "GET /hospitals/batch",
         ]
 
     play(tmp_path, scenario)
@@ -136,6 +139,77 @@ def test_an_activation_that_is_applied_late_is_not_sent_again_too_early(tmp_path
 
         await assert_exactly_once(harness, batch)
         assert sum("activate" in request for request in harness.wire.requests) == 1
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_an_activation_that_is_answered_but_has_no_effect_is_noticed(
+    tmp_path: Path, times: int | None
+):
+    """
+    A 200 is not yet an active row; and what never has an effect is not tried for ever.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("lose", "activate", times=times)
+
+        batch = await harness.load(csv_file(3))
+
+        if times is None:
+            assert batch.status is BatchStatus.RESUMABLE
+            assert "could not be verified and activated" in (batch.failure_reason or "")
+            await harness.heal()
+            await harness.resume(batch)
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario)
+
+
+def test_deletes_that_are_answered_but_have_no_effect_end_the_run(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("lose", "delete", times=None)
+        batch = await harness.submit(csv_file(5))
+        await insert_copy(harness, batch, 2)
+
+        await harness.service.wait(batch)
+
+        assert batch.status is BatchStatus.RESUMABLE
+        await harness.heal()
+        await assert_exactly_once(harness, await harness.resume(batch))
+
+    play(tmp_path, scenario)
+
+
+def test_an_activation_that_a_gateway_answered_may_be_applied_late(tmp_path: Path):
+    """
+    The batch is in doubt then: an abandon that did not settle would delete active hospitals.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("late_error", "activate", status=408, seconds=1)
+        await harness.fault("slow", "list_batch", seconds=2, skip=1)
+        batch = await harness.load(csv_file(3))
+        assert batch.status is BatchStatus.RESUMABLE
+
+        with pytest.raises(BatchConflict, match="active"):
+            await harness.service.abandon(batch.id)
+
+        await assert_exactly_once(harness, await harness.resume(batch))
+
+    play(tmp_path, scenario)
+
+
+def test_a_reason_that_cannot_be_encoded_is_made_so(tmp_path: Path, monkeypatch: Any):
+    async def scenario(harness: Harness) -> None:
+        wild = Answer(422, b'{"detail": "bad \\ud800 name"}')
+        monkeypatch.setattr("directory.desk.REJECTED", wild)
+        await harness.fault("reject", name="Hospital 2")
+
+        batch = await harness.load(csv_file(3))
+
+        assert batch.status is BatchStatus.FAILED
+        assert batch.row(2).error == "refused by the directory: bad ? name"
 
     play(tmp_path, scenario)
 
@@ -382,7 +456,7 @@ def test_a_copy_that_comes_between_the_look_and_the_activation_is_deleted(tmp_pa
     play(tmp_path, scenario)
 
 
-def test_a_batch_in_doubt_is_looked_at_once_more_after_its_activation(tmp_path: Path):
+def test_a_batch_is_looked_at_once_more_after_its_activation(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         await harness.fault("drop_after", name="Hospital 2")
         await harness.fault("slow", "activate", seconds=2)

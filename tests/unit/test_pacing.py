@@ -470,9 +470,17 @@ class TestRefused:
         expected = [0.0, 1.25]
         assert expected == gate.times_s
 
-    @pytest.mark.parametrize("outcome", [NotSent("refused"), Unknown("dropped")])
-    def test_a_probe_without_an_answer_neither_opens_the_lane_nor_blocks_it(
-        self, outcome: CreateOutcome
+    @pytest.mark.parametrize(
+        ("outcome", "expected"),
+        [
+            # The unlucky one probes at 1.25 until 1.75; then B's two probe in turn ...
+            (NotSent("no connection"), [0.0, 0.0, 1.75, 4.0, 9.0]),
+            # ... or both go at once, since it was not refused; they are, and probing begins anew.
+            (Unknown("dropped"), [0.0, 0.0, 1.75, 1.75, 3.0, 5.25, 10.25]),
+        ],
+    )
+    def test_a_probe_that_was_sent_and_not_refused_opens_the_lane(
+        self, outcome: CreateOutcome, expected: list[float]
     ):
         async def test() -> list[float]:
             lane, gate = Lane(UNPACED, 5), Gate(opens_s=4.0)
@@ -481,8 +489,6 @@ class TestRefused:
             await all_of(first, *start(lane, gate, B, 2))
             return gate.times_s
 
-        # The unlucky one probes at 1.25 until 1.75; then B's two probe in turn.
-        expected = [0.0, 0.0, 1.75, 4.0, 9.0]
         assert expected == run_virtual(test())
 
     @virtually
