@@ -6,21 +6,11 @@ steps, the tries, and the reasons to stop.
 
 import asyncio
 import logging
-from typing import assert_never
 
 from models.batch import Batch, BatchStatus, RowStatus
 from models.errors import StorageUnavailable
 from models.hospital import ListedHospital
-from models.outcome import (
-    Absent,
-    Activated,
-    AlreadyActive,
-    Deleted,
-    NotSent,
-    RateLimited,
-    Unexpected,
-    Unknown,
-)
+from services.activation import Activation
 from services.batch_run import Run, RunPolicy
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
@@ -30,10 +20,8 @@ from services.reasons import (
     Interrupted,
     cannot_be_completed,
     lost_again,
-    not_activated,
     rows,
     shortfall,
-    turned_away,
 )
 from services.reconciliation import Plan, reconcile
 from services.row_sender import RowSender
@@ -41,7 +29,6 @@ from services.settling import Settling
 
 logger = logging.getLogger(__name__)
 
-MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without faults has one
 FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
 LAST_RETRY_S = 10.0  # ... but is tried again at least this often
 MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
@@ -57,6 +44,7 @@ class BatchRunner:
         self._tracker = tracker
         self._policy = policy
         self._sender = RowSender(directory, tracker, policy)
+        self._activation = Activation(directory, tracker)
 
     async def run(self, batch: Batch, *, again: bool) -> None:
         """Return when the batch has ended, or the service stops; its status says how it ended.
@@ -105,14 +93,14 @@ class BatchRunner:
                     return shortfall(run.batch)
                 if plan.all_active:
                     return BatchStatus.COMPLETED, None
-                await self._activate(run)
+                await self._activation.activate(run)
 
     async def _is_as_planned(self, run: Run, plan: Plan) -> bool:
         """Mend what differs from the file; True if nothing had to be, so that it is verified."""
         if plan.foreign or plan.stranded:
             raise cannot_be_completed(plan)
         if plan.delete:
-            await self._delete(run, plan.delete)
+            await self._activation.delete(run, plan.delete)
             return False
         if self._queue(run, plan.send):
             await self._sender.send(run)
@@ -178,62 +166,6 @@ class BatchRunner:
                 reason = f"not created after {run.attempts[number]} tries: {row.error}"
                 self._tracker.set_row(run.batch, number, RowStatus.FAILED, error=reason)
         return may_go
-
-    async def _delete(self, run: Run, surplus: tuple[ListedHospital, ...]) -> None:
-        """Delete surplus identical copies; what came of it is seen at the next look."""
-        run.batch.step = "deleting surplus copies"
-        self._count_change(run)
-        for copy in surplus:
-            outcome = await self._directory.delete_copy(run.batch.id, copy)
-            match outcome:
-                case Deleted():
-                    logger.info("batch %s: surplus copy %d deleted", run.batch.id, copy.id)
-                case Absent():
-                    run.change_error = "a surplus copy could not be deleted"
-                case NotSent(reason):
-                    run.change_error = reason
-                    return await self._directory.waker.back_off(run.changes)
-                case Unknown(reason):
-                    run.change_error = reason
-                    return run.doubt()
-                case RateLimited():
-                    raise turned_away(outcome)
-                case Unexpected():
-                    run.doubt()  # what stands in between may have passed it on
-                    raise turned_away(outcome)
-                case _:
-                    assert_never(outcome)
-
-    async def _activate(self, run: Run) -> None:
-        """Activate the verified batch; what came of it is seen at the next look."""
-        run.batch.step = "activating"
-        self._count_change(run)
-        self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
-        outcome = await self._directory.activate(run.batch.id)
-        match outcome:
-            case Activated():
-                pass
-            case AlreadyActive() | Absent():
-                run.change_error = "the directory refused to activate the batch"
-            case NotSent(reason):
-                run.change_error = reason
-                await self._directory.waker.back_off(run.changes)
-            case Unknown(reason):
-                run.change_error = reason
-                run.doubt()
-            case RateLimited():
-                raise turned_away(outcome)
-            case Unexpected():
-                run.doubt()
-                raise turned_away(outcome)
-            case _:
-                assert_never(outcome)
-
-    def _count_change(self, run: Run) -> None:
-        """Bound the changes of one run: one that is answered well may still have no effect."""
-        if run.changes >= MAX_CHANGES:
-            raise not_activated(run.change_error)
-        run.changes += 1
 
     def _leave_nothing_processing(self, batch: Batch) -> None:
         """After an unforeseen error a create may have lost its outcome."""

@@ -1,0 +1,93 @@
+"""Changes a settled directory batch: deletes surplus copies, activates what was verified.
+
+Each change is one exchange; what came of it is seen at the next look, never taken from its answer.
+"""
+
+import logging
+from typing import assert_never
+
+from models.batch import BatchStatus
+from models.hospital import ListedHospital
+from models.outcome import (
+    Absent,
+    Activated,
+    AlreadyActive,
+    Deleted,
+    NotSent,
+    RateLimited,
+    Unexpected,
+    Unknown,
+)
+from services.batch_run import Run
+from services.patient_directory import PatientDirectory
+from services.progress_tracker import ProgressTracker
+from services.reasons import not_activated, turned_away
+
+logger = logging.getLogger(__name__)
+
+MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without faults has one
+
+
+class Activation:
+    """The last steps of a batch; has no state of its own."""
+
+    def __init__(self, directory: PatientDirectory, tracker: ProgressTracker) -> None:
+        self._directory = directory
+        self._tracker = tracker
+
+    async def delete(self, run: Run, surplus: tuple[ListedHospital, ...]) -> None:
+        """Delete surplus identical copies; what came of it is seen at the next look."""
+        run.batch.step = "deleting surplus copies"
+        self._count_change(run)
+        for copy in surplus:
+            outcome = await self._directory.delete_copy(run.batch.id, copy)
+            match outcome:
+                case Deleted():
+                    logger.info("batch %s: surplus copy %d deleted", run.batch.id, copy.id)
+                case Absent():
+                    run.change_error = "a surplus copy could not be deleted"
+                case NotSent(reason):
+                    run.change_error = reason
+                    return await self._directory.waker.back_off(run.changes)
+                case Unknown(reason):
+                    run.change_error = reason
+                    return run.doubt()
+                case RateLimited():
+                    raise turned_away(outcome)
+                case Unexpected():
+                    run.doubt()  # what stands in between may have passed it on
+                    raise turned_away(outcome)
+                case _:
+                    assert_never(outcome)
+
+    async def activate(self, run: Run) -> None:
+        """Activate the verified batch; what came of it is seen at the next look."""
+        run.batch.step = "activating"
+        self._count_change(run)
+        self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
+        outcome = await self._directory.activate(run.batch.id)
+        match outcome:
+            case Activated(count):
+                if count != len(run.batch.rows):
+                    logger.warning("batch %s: %d hospitals activated", run.batch.id, count)
+            case AlreadyActive() | Absent():
+                run.change_error = "the directory refused to activate the batch"
+            case NotSent(reason):
+                run.change_error = reason
+                await self._directory.waker.back_off(run.changes)
+            case Unknown(reason):
+                run.change_error = reason
+                run.doubt()
+            case RateLimited():
+                raise turned_away(outcome)
+            case Unexpected():
+                run.doubt()
+                raise turned_away(outcome)
+            case _:
+                assert_never(outcome)
+
+    def _count_change(self, run: Run) -> None:
+        """Bound the changes of one run: one that is answered well may still have no effect."""
+        if run.changes >= MAX_CHANGES:
+            raise not_activated(run.change_error)
+        run.changes += 1
