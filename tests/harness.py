@@ -113,10 +113,11 @@ class Harness:
         """End the service as kill -9 would: nothing is finished, nothing more is written."""
         own = {asyncio.current_task(), *self.wire._under_way}
         self._storage.close()
-        for task in asyncio.all_tasks() - own:
-            if _is_service_task(task):
-                task.cancel()
-        await asyncio.sleep(0)
+        for _ in range(5):  # a call under way may start a task after the first sweep
+            for task in asyncio.all_tasks() - own:
+                if _is_service_task(task):
+                    task.cancel()
+            await asyncio.sleep(0)
 
     async def fault(self, kind: str, endpoint: str = "create", **rule: Any) -> None:
         """Add one fault to the directory; once, unless `times` says otherwise."""
