@@ -139,6 +139,9 @@ class ProgressTracker:
         pause_s = WRITE_DELAY_S
         while batch.id in self._dirty:
             await asyncio.sleep(pause_s)
+            if batch.id not in self._batches:
+                self._dirty.discard(batch.id)  # forgotten meanwhile
+                break
             saved = await self._save_present(batch)
             pause_s = WRITE_DELAY_S if saved else min(max(pause_s * 2, FIRST_RETRY_S), LAST_RETRY_S)
         self._writers.pop(batch.id, None)
@@ -147,7 +150,7 @@ class ProgressTracker:
         async with self._lock(batch):
             self._dirty.discard(batch.id)
             if batch.id not in self._batches:
-                return True  # forgotten meanwhile
+                return True
             try:
                 await self._save(_snapshot(batch))
             except StorageUnavailable:
