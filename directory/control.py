@@ -3,6 +3,7 @@
 They bypass limits, faults and places, and have no counterpart in the real directory.
 """
 
+import asyncio
 from typing import Literal
 from uuid import UUID
 
@@ -102,7 +103,8 @@ def _life(desk: Desk) -> APIRouter:
     @router.post("/sleep", status_code=204)
     async def sleep(order: SleepOrder | None = None) -> None:
         order = order or SleepOrder()
-        desk.gate.fall_asleep(order.wake_seconds, order.status)
+        now_s = asyncio.get_running_loop().time()
+        desk.gate.fall_asleep(order.wake_seconds, order.status, now_s)
 
     return router
 

@@ -32,8 +32,13 @@ class Gate:
         self._awake_at_s = -math.inf
         self._wake_s = None
 
-    def fall_asleep(self, wake_s: float, status: int | None) -> None:
-        """Sleep until the next request, and take *wake_s* from then on to wake."""
+    def fall_asleep(self, wake_s: float, status: int | None, now_s: float) -> None:
+        """Sleep until the next request, and take *wake_s* from then on to wake.
+
+        While it wakes up it cannot fall asleep: later requests would overtake those that wait.
+        """
+        if now_s < self._awake_at_s:
+            return
         self._wake_s = wake_s
         self._status = status
 

@@ -182,7 +182,7 @@ async def _in_thread(function: Callable[[T], None], argument: T) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
+        await asyncio.gather(task, return_exceptions=True)
         raise
 
 
