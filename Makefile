@@ -43,9 +43,10 @@ format: $(READY) ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## Measure the headline speed and the pacing against their floors (5 minutes)
+bench: $(READY) ## Measure the headline speed, the pacing and the stalls against their floors (3 minutes)
 	@$(BIN)/python -m benchmarks.headline
 	@$(BIN)/python -m benchmarks.pacing
+	@$(BIN)/python -m benchmarks.stalls
 
 clean: ## Remove the virtual environment and caches (never batch_storage)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
