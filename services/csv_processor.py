@@ -130,6 +130,7 @@ class _Reading:
         self.rows: list[HospitalRow] = []
         self.errors: list[Finding] = []
         self.warnings: list[str] = []
+        self._blank_lines = self._first_blank = 0  # with delimiters or quotes, but no value
         self._lines = Lines(text)
         self._max_rows = max_rows
 
@@ -194,6 +195,10 @@ class _Reading:
         self, records: Iterator[list[str] | Fault], width: int, pick: Callable[[list[str]], Values]
     ) -> None:
         for record in records:
+            if not isinstance(record, Fault) and _is_blank(record):
+                self._first_blank = self._first_blank or self._lines.start
+                self._blank_lines += 1
+                continue
             self.total_rows += 1
             if isinstance(record, Fault):
                 self._find(record.error_type, where=record.where)
@@ -207,6 +212,9 @@ class _Reading:
                 return
         if not self.total_rows:
             self._find("no_rows")
+        if self._blank_lines:
+            lines = f"{self._blank_lines}, the first is line {self._first_blank}"
+            self.warnings.append(f"Ignored rows without any value: {lines}.")
 
     def _judge(self, values: Values) -> None:
         """Keep a sound row, or note everything that is wrong with it."""
@@ -223,6 +231,11 @@ class _Reading:
         row, line = self.total_rows, self._lines.start
         for column, value in zip(COLUMNS, values, strict=True):
             self.errors.extend(judge_value(column, value, row=row, line=line))
+
+
+def _is_blank(fields: list[str]) -> bool:
+    """Spreadsheets write an empty row as `,,`: a blank line, to whoever looks at the sheet."""
+    return not fields[0].strip() and not any(map(str.strip, fields))
 
 
 def _picker(names: list[str]) -> Callable[[list[str]], Values]:

@@ -140,11 +140,16 @@ def test_blank_lines_are_no_rows_but_count_as_lines():
     assert found(content) == [(2, 10, "name", "too_short")]
 
 
-def test_a_line_of_delimiters_or_quotes_is_not_blank():
-    assert found(read(HEADER + ",,\n" + '""\n')) == [
+def test_a_line_of_delimiters_or_quotes_alone_is_blank_too_and_a_warning():
+    """Spreadsheets write empty rows so."""
+    content = read(HEADER + ",,\n" + '""\n' + SOUND + " , ,\n")
+
+    assert content.is_valid
+    assert content.total_rows == 1
+    assert content.warnings == ("Ignored rows without any value: 3, the first is line 2.",)
+    assert found(read("name,address,note\n,,remark\n")) == [
         (1, 2, "name", "required"),
         (1, 2, "address", "required"),
-        (2, 3, None, "field_count"),
     ]
 
 
