@@ -3,7 +3,6 @@
 Counts, percentages and "may it be resumed" are derived from the rows, never stored beside them.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -173,9 +172,6 @@ class Batch:
 
     def row(self, number: int) -> Row:
         return self.rows[number - 1]
-
-    def counts(self) -> Counter[RowStatus]:
-        return Counter(row.status for row in self.rows)
 
     @property
     def created_count(self) -> int:
