@@ -54,7 +54,6 @@ class BatchRunner:
             again: It ran before, so the directory is looked at before anything is sent.
         """
         run = Run(batch, Settling(self._policy.settle_s, in_doubt=batch.unsettled))
-        self._take_up(batch)
         try:
             await self._end(run, *await self._result(run, again=again))
         except (Interrupted, TurnWithdrawn):
@@ -79,6 +78,7 @@ class BatchRunner:
                 self._tracker.set_row(batch, row.hospital.row, untried)
 
     async def _drive(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
+        self._take_up(run.batch)
         run.batch.step = "waking the directory"
         self._tracker.set_status(run.batch, BatchStatus.PROCESSING)
         await self._directory.waker.wake_if_quiet()
@@ -182,9 +182,9 @@ class BatchRunner:
     async def _end(self, run: Run, status: BatchStatus, reason: str | None) -> None:
         """Announce how the run ended, however long the storage cannot be written."""
         batch = run.batch
-        self._leave_nothing_processing(batch)
         pause_s = FIRST_RETRY_S
         while True:
+            self._leave_nothing_processing(batch)
             try:
                 await self._tracker.announce(
                     batch,

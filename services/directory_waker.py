@@ -107,7 +107,8 @@ class DirectoryWaker:
     ) -> None:
         """Wait after a failed exchange, longer after each, then until the directory is awake."""
         failing_since_s = _now_s() if failing_since_s is None else failing_since_s
-        await self.pause(min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S))
+        doublings = min(failures - 1, 10)  # a float cannot hold what a thousand would make
+        await self.pause(min(FIRST_PAUSE_S * 2**doublings, LAST_PAUSE_S))
         await self.wake(failing_since_s, reason)
 
     async def pause(self, seconds: float) -> None:

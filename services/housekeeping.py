@@ -77,7 +77,11 @@ class Housekeeping:
         """Clean up for as long as the service runs."""
         while True:
             await asyncio.sleep(CLEANUP_INTERVAL_S)
-            cleaned = await self.cleanup()
+            try:
+                cleaned = await self.cleanup()
+            except Exception:
+                logger.exception("cleanup failed; it is tried again in %g s", CLEANUP_INTERVAL_S)
+                continue
             if cleaned:
                 logger.info("%d old completed batches forgotten", cleaned)
 
@@ -132,7 +136,7 @@ class Housekeeping:
             return
 
     async def _forget(self, batch: Batch) -> bool:
-        if batch.id in self._claims or batch not in self._tracker.all():
+        if batch.id in self._claims or batch.id not in self._tracker:
             return False  # somebody else is at it, or was
         with self._claims.taken(batch.id):
             try:

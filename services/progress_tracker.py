@@ -38,6 +38,9 @@ class ProgressTracker:
         self._dirty: set[UUID] = set()
         self._writers: dict[UUID, asyncio.Task[None]] = {}
 
+    def __contains__(self, batch_id: UUID) -> bool:
+        return batch_id in self._batches
+
     def all(self) -> list[Batch]:
         """Return every batch, oldest first."""
         return sorted(self._batches.values(), key=lambda batch: batch.created_at)

@@ -56,9 +56,11 @@ class _BatchDocument(_Document):
     rows: Annotated[tuple[_RowDocument, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _rows_are_numbered_from_one(self) -> "_BatchDocument":
+    def _is_consistent(self) -> "_BatchDocument":
         if [row.row for row in self.rows] != list(range(1, len(self.rows) + 1)):
             raise ValueError("rows are numbered from 1 without gaps")
+        if self.status is BatchStatus.VALIDATING:
+            raise ValueError("no batch is ever validating: nothing could lead out of it")
         return self
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import io
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -320,6 +320,25 @@ def test_the_service_cleans_up_by_itself(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.load(csv_file(2))
 
+        await asyncio.sleep(700)
+
+        with pytest.raises(BatchNotFound):
+            harness.service.get(batch.id)
+
+    play(tmp_path, scenario, progress_cleanup_hours=0)
+
+
+def test_a_cleanup_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.load(csv_file(2))
+        delete = JsonFiles.delete
+
+        def fail(storage: JsonFiles, batch_id: UUID) -> None:
+            raise RuntimeError("unforeseen")
+
+        monkeypatch.setattr(JsonFiles, "delete", fail)
+        await asyncio.sleep(700)
+        monkeypatch.setattr(JsonFiles, "delete", delete)
         await asyncio.sleep(700)
 
         with pytest.raises(BatchNotFound):

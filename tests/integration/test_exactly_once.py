@@ -366,6 +366,19 @@ def test_a_directory_that_goes_down_in_the_middle_leaves_the_batch_resumable(
     play(tmp_path, scenario)
 
 
+def test_a_directory_that_cannot_list_for_hours_is_waited_for_as_long_as_it_was_set(
+    tmp_path: Path,
+):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("error_before", "list_batch", times=2000)
+
+        batch = await harness.load(csv_file(2))
+
+        await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario, wake_timeout_seconds=86_400)
+
+
 def test_strangers_who_use_up_the_budget_cost_no_try(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         await harness.fault("refuse", times=40)

@@ -147,6 +147,7 @@ class TestRefused:
             (lambda document: document.update(batch_id="b1"), "batch_id"),
             (lambda document: document.pop("batch_id"), "batch_id"),
             (lambda document: document.update(status="done"), "status"),
+            (lambda document: document.update(status="validating"), "document"),
             (lambda document: document.update(created_at="yesterday"), "created_at"),
             (lambda document: document.update(resume_count=-1), "resume_count"),
             (lambda document: document.update(auto_resumes=None), "auto_resumes"),
