@@ -6,7 +6,6 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -22,6 +21,7 @@ from services.batch_run import RunPolicy
 from services.batch_runner import BatchRunner
 from services.batch_service import BatchService, ServiceRules
 from services.claims import Claims
+from services.clock import WallClock, utc_now
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.housekeeping import Housekeeping, HouseRules
@@ -29,6 +29,7 @@ from services.pacing import Pace
 from services.patient_directory import Lanes, PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles, StorageError, StorageTaken
+from services.storage.send_log import SendLog
 
 logger = logging.getLogger("hospital_bulk")
 
@@ -72,7 +73,13 @@ abandon it and its hospitals are deleted.
 """
 
 
-def build_service(settings: Settings, api: HospitalApi, storage: JsonFiles) -> BatchService:
+def build_service(
+    settings: Settings,
+    api: HospitalApi,
+    storage: JsonFiles,
+    sends: SendLog,
+    wall_clock: WallClock = utc_now,
+) -> BatchService:
     """Wire the service: the one place where settings become values."""
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
@@ -81,9 +88,10 @@ def build_service(settings: Settings, api: HospitalApi, storage: JsonFiles) -> B
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
+        note_create=lambda: sends.add(wall_clock()),
     )
     directory = PatientDirectory(api, lanes, DirectoryWaker(api, settings.wake_timeout_seconds))
-    tracker = ProgressTracker(storage)
+    tracker = ProgressTracker(storage, wall_clock)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
     runner = BatchRunner(directory, tracker, policy)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
@@ -91,7 +99,7 @@ def build_service(settings: Settings, api: HospitalApi, storage: JsonFiles) -> B
     house_rules = HouseRules(
         directory_url=settings.hospital_api_base_url,
         auto_resume=settings.auto_resume,
-        keep_completed=timedelta(hours=settings.progress_cleanup_hours),
+        keep_completed_s=settings.progress_cleanup_hours * 3600,
     )
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,
@@ -100,7 +108,6 @@ def build_service(settings: Settings, api: HospitalApi, storage: JsonFiles) -> B
             settings.max_csv_size, settings.directory_batch_limit, settings.directory_capacity
         ),
         max_batches=settings.max_queued_batches,
-        restart_hold_s=window_s if settings.create_rate_limit else 0.0,
         shutdown_grace_s=settings.shutdown_grace_seconds,
     )
     housekeeping = Housekeeping(tracker, claims, runner, abandonment, house_rules)
@@ -112,6 +119,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     _configure_logging(settings.log_level)
     storage = JsonFiles(settings.batch_storage_dir)
+    sends = SendLog(settings.batch_storage_dir, settings.create_rate_limit)
     try:
         found = await _open_storage(storage, settings)
     except CannotStart as failure:
@@ -122,9 +130,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         timeout_s=settings.http_timeout_seconds,
         connect_timeout_s=settings.http_connect_timeout_seconds,
     )
-    service = build_service(settings, api, storage)
+    service = build_service(settings, api, storage, sends)
     app.state.service = service
-    service.start(found)
+    service.start(found, sends.open(utc_now()))
     try:
         with _stopped_by_signals(service):
             yield
@@ -132,6 +140,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             await service.close()
         finally:
+            sends.close()
             storage.close()
 
 

@@ -6,7 +6,7 @@ Counts, percentages and "may it be resumed" are derived from the rows, never sto
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from models.hospital import HospitalRow
 
@@ -140,16 +140,19 @@ class Batch:
     """One uploaded file on its way into the directory.
 
     Attributes:
-        id: The service's batch id, which is the directory's `creation_batch_id` too.
+        id: The service's batch id, and the `creation_batch_id` of its first directory batch.
         directory_url: The directory that its rows went to; no other may be resumed into.
         rows: In file order; row n stands at index n - 1.
         created_at: When it was accepted (UTC).
         updated_at: When it last changed (UTC, wall clock: it must survive a restart).
+        changed_s: The same in monotonic seconds of this process, for its age.
         failure_reason: Why it is not completed, for a person.
         resume_count: Runs after the first, asked for or automatic.
         auto_resumes: Automatic runs since a row was last created.
         doubtful: Some exchange had an unknown outcome, or a process died while it ran.
         unsettled: Something sent may still be applied: settle before deleting or activating.
+        directory_batches: How many directory batches its rows were ever sent to. More than one
+            only after the directory activated a part: nothing can be added to that one.
         seconds: Time its runs took, in seconds, up to `running_since`.
         running_since: Monotonic time of the present run's start, in seconds; None at rest.
         step: What is being done right now, for a person; empty at rest.
@@ -166,9 +169,17 @@ class Batch:
     auto_resumes: int = 0
     doubtful: bool = False
     unsettled: bool = False
+    directory_batches: int = 1
     seconds: float = 0.0
+    changed_s: float = field(default=0.0, compare=False)
     running_since: float | None = field(default=None, compare=False)
     step: str = field(default="", compare=False)
+
+    @property
+    def directory_batch_ids(self) -> tuple[UUID, ...]:
+        """The directory batches that may hold its rows; rows are sent to the last one."""
+        further = range(1, self.directory_batches)
+        return (self.id, *(uuid5(self.id, str(number)) for number in further))
 
     def row(self, number: int) -> Row:
         return self.rows[number - 1]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import TypeAlias
+from uuid import UUID
 
 Content: TypeAlias = tuple[str, str, str]
 
@@ -35,7 +36,7 @@ class ListedHospital:
     name: str | None
     address: str | None
     phone: str | None
-    batch_id: str | None
+    batch_id: UUID | None
     active: bool
 
     @property

@@ -4,13 +4,15 @@ Nothing is forgotten before the directory says that it has none of the batch's h
 is deleted while one of them may be active.
 """
 
-import asyncio
 import logging
+from collections.abc import Set
 from typing import assert_never
+from uuid import UUID
 
 from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
 from models.outcome import Absent, Deleted, NotSent, RateLimited, Unexpected, Unknown
+from services import clock
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import listing, not_deleted, turned_away
@@ -48,7 +50,7 @@ class Abandonment:
         deleted: set[int] = set()
         deletes = 0
         while True:
-            look = await self._directory.look(batch.id)
+            look = await self._directory.look(batch)
             settling.looked(look.sent_s, look.answered_s)
             active = [hospital.id for hospital in look.hospitals if hospital.active]
             if active:
@@ -57,22 +59,27 @@ class Abandonment:
                     "and active ones are never deleted: delete them there first."
                 )
             if not settling.is_settled:
-                await self._directory.waker.pause(settling.wait_s(_now_s()))
+                await self._directory.waker.pause(settling.wait_s(clock.now_s()))
             elif look.hospitals:
                 deletes += 1
                 if deletes > MAX_DELETES:
                     raise not_deleted(MAX_DELETES)
                 deleted |= {hospital.id for hospital in look.hospitals}
-                await self._delete(batch, settling)
+                await self._delete(batch, {h.batch_id for h in look.hospitals}, settling)
             else:
                 await self._tracker.forget(batch)
                 logger.info("batch %s: abandoned, %d hospitals deleted", batch.id, len(deleted))
                 return len(deleted)
 
-    async def _delete(self, batch: Batch, settling: Settling) -> None:
-        """Delete once; what came of it is seen at the next look."""
+    async def _delete(self, batch: Batch, filled: Set[UUID | None], settling: Settling) -> None:
+        """Delete each *filled* directory batch once; what came of it is seen at the next look."""
         await self._tracker.announce(batch, BatchStatus.ABANDONING, failure_reason=None)
-        outcome = await self._directory.delete_batch(batch.id)
+        for directory_batch_id in batch.directory_batch_ids:
+            if directory_batch_id in filled:
+                await self._delete_one(batch, directory_batch_id, settling)
+
+    async def _delete_one(self, batch: Batch, directory_batch_id: UUID, settling: Settling) -> None:
+        outcome = await self._directory.delete_batch(batch.id, directory_batch_id)
         match outcome:
             case Deleted() | Absent():
                 if batch.doubtful:
@@ -85,7 +92,3 @@ class Abandonment:
                 raise turned_away(outcome)
             case _:
                 assert_never(outcome)
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,10 +1,11 @@
-"""Changes a settled directory batch: deletes surplus copies, activates what was verified.
+"""Changes a settled batch in the directory: deletes surplus copies, activates what was verified.
 
 Each change is one exchange; what came of it is seen at the next look, never taken from its answer.
 """
 
 import logging
 from typing import assert_never
+from uuid import UUID
 
 from models.batch import BatchStatus
 from models.hospital import ListedHospital
@@ -35,11 +36,11 @@ class Activation:
         self._directory = directory
         self._tracker = tracker
 
-    async def delete(self, run: Run, surplus: tuple[ListedHospital, ...]) -> None:
-        """Delete surplus identical copies; what came of it is seen at the next look."""
+    async def delete(self, run: Run, copies: tuple[ListedHospital, ...]) -> None:
+        """Delete copies one by one; what came of it is seen at the next look."""
         run.batch.step = "deleting surplus copies"
         self._count_change(run)
-        for copy in surplus:
+        for copy in copies:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
             match outcome:
                 case Deleted():
@@ -60,15 +61,15 @@ class Activation:
                 case _:
                     assert_never(outcome)
 
-    async def activate(self, run: Run) -> None:
-        """Activate the verified batch; what came of it is seen at the next look."""
+    async def activate(self, run: Run, directory_batch_id: UUID, expected: int) -> None:
+        """Activate a verified directory batch of *expected* hospitals."""
         run.batch.step = "activating"
         self._count_change(run)
         self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
-        outcome = await self._directory.activate(run.batch.id)
+        outcome = await self._directory.activate(run.batch.id, directory_batch_id)
         match outcome:
             case Activated(count):
-                if count != len(run.batch.rows):
+                if count != expected:
                     logger.warning("batch %s: %d hospitals activated", run.batch.id, count)
             case AlreadyActive() | Absent():
                 run.change_error = "the directory refused to activate the batch"

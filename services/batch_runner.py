@@ -4,12 +4,12 @@ Whether a row may be sent is decided by `reconciliation` alone; this module keep
 steps, the tries, and the reasons to stop.
 """
 
-import asyncio
 import logging
 
 from models.batch import Batch, BatchStatus, RowStatus
 from models.errors import StorageUnavailable
 from models.hospital import ListedHospital
+from services import clock
 from services.activation import Activation
 from services.batch_run import Run, RunPolicy
 from services.pacing import TurnWithdrawn
@@ -18,8 +18,9 @@ from services.progress_tracker import ProgressTracker
 from services.reasons import (
     CannotContinue,
     Interrupted,
-    cannot_be_completed,
+    foreign_hospitals,
     lost_again,
+    not_saved,
     rows,
     shortfall,
 )
@@ -91,27 +92,47 @@ class BatchRunner:
             elif await self._is_as_planned(run, plan):
                 if not all(row.is_done for row in run.batch.rows):
                     return shortfall(run.batch)
-                if plan.all_active:
+                if not plan.inactive:
                     return BatchStatus.COMPLETED, None
-                await self._activation.activate(run)
+                await self._activate(run, plan)
 
     async def _is_as_planned(self, run: Run, plan: Plan) -> bool:
         """Mend what differs from the file; True if nothing had to be, so that it is verified."""
-        if plan.foreign or plan.stranded:
-            raise cannot_be_completed(plan)
-        if plan.delete:
-            await self._activation.delete(run, plan.delete)
+        if plan.foreign:
+            raise foreign_hospitals(plan.foreign)
+        if plan.surplus or plan.stranded:
+            for number in plan.stranded:
+                reason = "its copy was left out when the others were activated"
+                self._tracker.set_row(run.batch, number, RowStatus.VERIFYING, error=reason)
+            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))
             return False
         if self._queue(run, plan.send):
+            if run.batch.directory_batch_ids[-1] in plan.closed:
+                await self._open_directory_batch(run.batch)
             await self._sender.send(run)
             return False
         return True
+
+    async def _activate(self, run: Run, plan: Plan) -> None:
+        """Activate one directory batch; a look comes before the next."""
+        inactive = plan.inactive
+        directory_batch_id = next(one for one in run.batch.directory_batch_ids if inactive[one])
+        await self._activation.activate(run, directory_batch_id, inactive[directory_batch_id])
+
+    async def _open_directory_batch(self, batch: Batch) -> None:
+        """Have rows go into a further directory batch: known, before anything can be in it."""
+        try:
+            await self._tracker.announce(
+                batch, BatchStatus.PROCESSING, directory_batches=batch.directory_batches + 1
+            )
+        except StorageUnavailable:
+            raise not_saved() from None
 
     async def _look(self, run: Run) -> Plan:
         """List the batch, adopt what is there, and return what is to do about the rest."""
         batch = run.batch
         batch.step = "comparing the directory with the file"
-        look = await self._directory.look(batch.id)
+        look = await self._directory.look(batch)
         run.settling.looked(look.sent_s, look.answered_s)
         plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
         for number, hospital in plan.adopt.items():
@@ -119,7 +140,7 @@ class BatchRunner:
         vanished = [
             row.hospital.row
             for row in batch.rows
-            if row.is_done and row.hospital.row not in plan.adopt
+            if row.is_done and row.hospital.row not in plan.adopt.keys() | plan.stranded.keys()
         ]
         if vanished:
             self._note_vanished(run, vanished)
@@ -152,7 +173,7 @@ class BatchRunner:
 
     async def _settle(self, run: Run) -> None:
         run.batch.step = "waiting until rows with an unclear outcome can be looked up"
-        await self._directory.waker.pause(run.settling.wait_s(_now_s()))
+        await self._directory.waker.pause(run.settling.wait_s(clock.now_s()))
 
     def _queue(self, run: Run, absent: tuple[int, ...]) -> bool:
         """Make absent rows pending, or failed when their tries are used up; True if any may go."""
@@ -175,7 +196,7 @@ class BatchRunner:
                 batch.doubtful = batch.unsettled = True
 
     def _rest(self, batch: Batch) -> None:
-        batch.seconds, batch.running_since = batch.elapsed_seconds(_now_s()), None
+        batch.seconds, batch.running_since = batch.elapsed_seconds(clock.now_s()), None
         batch.step = "interrupted: goes on when the service starts again"
         self._tracker.touch(batch)
 
@@ -190,7 +211,7 @@ class BatchRunner:
                     batch,
                     status,
                     failure_reason=reason,
-                    seconds=batch.elapsed_seconds(_now_s()),
+                    seconds=batch.elapsed_seconds(clock.now_s()),
                     running_since=None,
                     step="",
                 )
@@ -209,7 +230,3 @@ class BatchRunner:
             len(batch.rows),
             f": {reason}" if reason else "",
         )
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
@@ -16,6 +16,7 @@ from models.errors import (
     ShuttingDown,
 )
 from models.validation import CsvContent
+from services import clock
 from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
 from services.claims import Claims
@@ -38,8 +39,6 @@ class ServiceRules:
         validate_rows: Most rows of a file that is only checked.
         bulk_rows: Most rows of a file that is loaded.
         max_batches: Most batches that have not ended.
-        restart_hold_s: No create for so long after a start that found interrupted batches: the
-            process before may have filled the directory's rate window.
         shutdown_grace_s: How long rows under way may take when the service stops.
     """
 
@@ -47,7 +46,6 @@ class ServiceRules:
     validate_rows: int
     bulk_rows: int
     max_batches: int
-    restart_hold_s: float
     shutdown_grace_s: float
 
 
@@ -121,18 +119,19 @@ class BatchService:
         content = await asyncio.to_thread(read_csv, file, max_rows=self._rules.bulk_rows)
         if not content.is_valid:
             raise FileRejected(content.errors)
-        now = datetime.now(UTC)
+        now = self._tracker.wall_clock()
         batch = Batch(
             id=uuid4(),
             directory_url=self._rules.directory_url,
             rows=[Row(hospital) for hospital in content.rows],
             created_at=now,
             updated_at=now,
+            changed_s=clock.now_s(),
         )
         self._check_room()
         with self._claims.taken(batch.id):
             await self._tracker.add(batch)
-            batch.running_since = asyncio.get_running_loop().time()
+            batch.running_since = clock.now_s()
             self._claims.start(batch.id, self._runner.run(batch, again=False))
         logger.info("batch %s: accepted, %d rows", batch.id, len(batch.rows))
         return batch
@@ -156,7 +155,7 @@ class BatchService:
                 failure_reason=None,
                 resume_count=batch.resume_count + 1,
                 auto_resumes=0,
-                running_since=asyncio.get_running_loop().time(),
+                running_since=clock.now_s(),
             )
             self._claims.start(batch_id, self._runner.run(batch, again=True))
         logger.info("batch %s: resumed", batch.id)
@@ -199,10 +198,15 @@ class BatchService:
         """Tell how the directory looked at most a few seconds ago."""
         return await self._directory.waker.state()
 
-    def start(self, batches: list[Batch]) -> None:
-        """Begin to serve, going on with what an earlier process left."""
-        if self._housekeeping.recover(batches):
-            self._directory.hold_creates(self._rules.restart_hold_s)
+    def start(self, batches: list[Batch], send_ages_s: Iterable[float] = ()) -> None:
+        """Begin to serve, going on with what an earlier process left.
+
+        Args:
+            batches: Its checkpoints.
+            send_ages_s: How many seconds ago it sent its last creates.
+        """
+        self._directory.remember_creates(send_ages_s)
+        self._housekeeping.recover(batches)
         self._cleaner = asyncio.create_task(self._housekeeping.clean_regularly())
 
     def stop(self) -> None:

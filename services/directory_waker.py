@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeVar, assert_never
 
 from models.outcome import Awake, NotSent, RateLimited, Unexpected, Unknown, WakeOutcome
+from services import clock
 from services.hospital_api import HospitalApi
 from services.reasons import Interrupted, not_answering
 
@@ -66,12 +67,12 @@ class DirectoryWaker:
     def noted(self, outcome: T) -> T:
         """Return *outcome*, remembering when the directory last answered as itself."""
         if not isinstance(outcome, NotSent | Unknown | Unexpected):
-            self._answered_s = _now_s()
+            self._answered_s = clock.now_s()
         return outcome
 
     async def wake_if_quiet(self) -> None:
         """Wake the directory if it may sleep; CannotContinue after the wake timeout."""
-        if self._answered_s is None or _now_s() - self._answered_s > QUIET_S:
+        if self._answered_s is None or clock.now_s() - self._answered_s > QUIET_S:
             await self.wake()
 
     async def wake(self, failing_since_s: float | None = None, reason: str = "no answer") -> None:
@@ -85,11 +86,11 @@ class DirectoryWaker:
             CannotContinue: The wake timeout has passed since then.
             Interrupted: The service is stopping.
         """
-        since_s = _now_s() if failing_since_s is None else failing_since_s
+        since_s = clock.now_s() if failing_since_s is None else failing_since_s
         deadline_s = since_s + self._wake_timeout_s
         pause_s = FIRST_PAUSE_S
         while True:
-            left_s = deadline_s - _now_s()
+            left_s = deadline_s - clock.now_s()
             if left_s <= 0:
                 raise not_answering(self._wake_timeout_s, reason)
             outcome = await self._probed(left_s)
@@ -99,14 +100,14 @@ class DirectoryWaker:
                 reason = outcome.reason
             if isinstance(outcome, Unexpected):
                 reason += ": check HOSPITAL_API_BASE_URL"
-            await self.pause(min(pause_s, max(deadline_s - _now_s(), 0.0)))
+            await self.pause(min(pause_s, max(deadline_s - clock.now_s(), 0.0)))
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
 
     async def back_off(
         self, failures: int, failing_since_s: float | None = None, reason: str = "no answer"
     ) -> None:
         """Wait after a failed exchange, longer after each, then until the directory is awake."""
-        failing_since_s = _now_s() if failing_since_s is None else failing_since_s
+        failing_since_s = clock.now_s() if failing_since_s is None else failing_since_s
         doublings = min(failures - 1, 10)  # a float cannot hold what a thousand would make
         await self.pause(min(FIRST_PAUSE_S * 2**doublings, LAST_PAUSE_S))
         await self.wake(failing_since_s, reason)
@@ -123,12 +124,12 @@ class DirectoryWaker:
     async def state(self) -> DirectoryState:
         """Tell how the directory is, for the health page; looks at most every few seconds."""
         async with self._state_lock:
-            now_s = _now_s()
+            now_s = clock.now_s()
             if self._answered_s is not None and now_s - self._answered_s < STATE_FRESH_S:
                 return DirectoryState.AWAKE
             if self._state is None or now_s - self._state[0] >= STATE_FRESH_S:
                 outcome = self.noted(await self._api.wake(STATE_TIMEOUT_S))
-                self._state = (_now_s(), _state(outcome))
+                self._state = (clock.now_s(), _state(outcome))
             return self._state[1]
 
     async def _probed(self, timeout_s: float) -> WakeOutcome | None:
@@ -159,7 +160,3 @@ def _state(outcome: WakeOutcome) -> DirectoryState:
             return DirectoryState.UNREACHABLE
         case _:
             assert_never(outcome)
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

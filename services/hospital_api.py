@@ -241,7 +241,7 @@ def _deleted(body: Any) -> Deleted:
 
 def _created(body: Any, batch_id: UUID, sent: HospitalRow) -> Created:
     hospital = _hospital(body)
-    if hospital.batch_id != str(batch_id) or hospital.content != sent.content:
+    if hospital.batch_id != batch_id or hospital.content != sent.content:
         raise _Unreadable
     return Created(hospital.id)
 
@@ -250,7 +250,7 @@ def _listed(body: Any, batch_id: UUID) -> Listed:
     if not isinstance(body, list):
         raise _Unreadable
     hospitals = tuple(_hospital(item) for item in body)
-    if any(hospital.batch_id != str(batch_id) for hospital in hospitals):
+    if any(hospital.batch_id != batch_id for hospital in hospitals):
         raise _Unreadable
     return Listed(hospitals)
 
@@ -264,7 +264,7 @@ def _hospital(body: Any) -> ListedHospital:
         name=_text(body["name"]),
         address=_text(body["address"]),
         phone=_text(body["phone"]),
-        batch_id=str(UUID(batch_id)) if batch_id is not None else None,
+        batch_id=UUID(batch_id) if batch_id is not None else None,
         active=body["active"],
     )
 

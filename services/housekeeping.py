@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from models.batch import INTERRUPTED, Batch, BatchStatus, RowStatus
 from models.errors import BatchConflict, StorageUnavailable
+from services import clock
 from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
 from services.claims import Claims
@@ -26,12 +26,12 @@ class HouseRules:
     Attributes:
         directory_url: Batches of another directory are not touched.
         auto_resume: Go on at start with what was interrupted.
-        keep_completed: Completed batches are forgotten at this age.
+        keep_completed_s: Completed batches are forgotten at this age, in seconds.
     """
 
     directory_url: str
     auto_resume: bool
-    keep_completed: timedelta
+    keep_completed_s: float
 
 
 class Housekeeping:
@@ -51,25 +51,22 @@ class Housekeeping:
         self._abandonment = abandonment
         self._rules = rules
 
-    def recover(self, batches: list[Batch]) -> int:
-        """Take over what an earlier process left; return how many batches it had interrupted."""
+    def recover(self, batches: list[Batch]) -> None:
+        """Take over what an earlier process left."""
         self._tracker.restore(batches)
-        interrupted = [batch for batch in batches if batch.status in INTERRUPTED]
-        for batch in interrupted:
-            self._recover_one(batch)
+        for batch in batches:
+            if batch.status in INTERRUPTED:
+                self._recover_one(batch)
         self._take_up_abandons()
-        return len(interrupted)
 
     async def cleanup(self) -> int:
         """Forget old completed batches and take up unfinished abandons; return how many went."""
-        # Wall-clock ages, since they must survive restarts: a clock that jumps forward only
-        # makes a completed batch be forgotten early.
-        oldest = datetime.now(UTC) - self._rules.keep_completed
+        oldest_s = clock.now_s() - self._rules.keep_completed_s
         self._take_up_abandons()
         old = [
             batch
             for batch in self._tracker.all()
-            if batch.status is BatchStatus.COMPLETED and batch.updated_at <= oldest
+            if batch.status is BatchStatus.COMPLETED and batch.changed_s <= oldest_s
         ]
         return sum([await self._forget(batch) for batch in old])
 
@@ -101,7 +98,7 @@ class Housekeeping:
             return
         batch.auto_resumes += 1
         batch.resume_count += 1
-        batch.running_since = asyncio.get_running_loop().time()
+        batch.running_since = clock.now_s()
         self._tracker.set_status(batch, BatchStatus.PROCESSING)
         logger.info("batch %s: goes on after an interruption", batch.id)
         self._claims.start(batch.id, self._runner.run(batch, again=True))

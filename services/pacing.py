@@ -7,12 +7,13 @@ it goes again without costing its sender a try.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 from models.outcome import NotSent, RateLimited, Unknown
+from services import clock
 
 FIRST_PROBE_S = 1.0  # after a 429 one request asks again after this, then after twice as long ...
 LAST_PROBE_S = 10.0  # ... up to this; a refused request costs the directory nothing
@@ -70,11 +71,19 @@ class Lane:
     A request takes a permit, then its turn in the pacing, then the batch that has waited longest
     is chosen, and its request leaves at once. After a 429 one request at a time probes with a
     growing pause while the others wait; when one passes, all go on.
+
+    Args:
+        pace: What the endpoint allows.
+        max_in_flight: Permits.
+        note_send: Called immediately before each request leaves.
     """
 
-    def __init__(self, pace: Pace, max_in_flight: int) -> None:
+    def __init__(
+        self, pace: Pace, max_in_flight: int, note_send: Callable[[], None] = lambda: None
+    ) -> None:
         self._pace = pace
         self._max_in_flight = max_in_flight
+        self._note_send = note_send
         self._in_flight = 0
         self._sent_s: deque[float] = deque(maxlen=max(pace.limit, 1))
         self._waiting: dict[UUID, deque[asyncio.Future[Turn]]] = {}
@@ -105,7 +114,7 @@ class Lane:
                 self._leave(turn, outcome)
             if not isinstance(outcome, RateLimited):
                 return outcome
-            now_s = asyncio.get_running_loop().time()
+            now_s = clock.now_s()
             if refused_since_s is None:
                 refused_since_s = now_s
             if now_s - max(refused_since_s, self._passed_s) >= self._patience_s:
@@ -113,10 +122,10 @@ class Lane:
             if batch_id in self._withdrawn:
                 raise TurnWithdrawn
 
-    def hold(self, seconds: float) -> None:
-        """Let nothing leave for *seconds*: an earlier process may have filled the window."""
-        now_s = asyncio.get_running_loop().time()
-        self._held_until_s = max(self._held_until_s, now_s + seconds)
+    def remember(self, ages_s: Iterable[float]) -> None:
+        """Count the sends of an earlier process, that many seconds ago, before any of our own."""
+        now_s = clock.now_s()
+        self._sent_s.extend(sorted(now_s - age_s for age_s in ages_s))
 
     def withdraw(self, batch_id: UUID) -> None:
         """Send back whoever waits here for *batch_id*, now or after a refusal."""
@@ -159,7 +168,7 @@ class Lane:
             if turn.is_probe:  # what left before the refusal says nothing about the time after
                 self._probe_pause_s = 0.0
             if not isinstance(outcome, Unknown):
-                self._passed_s = asyncio.get_running_loop().time()
+                self._passed_s = clock.now_s()
         self._grant()
 
     def _refused(self, turn: Turn) -> None:
@@ -167,7 +176,7 @@ class Lane:
             self._sent_s.remove(turn.sent_s)  # the directory did not count it either
         if self._probe_pause_s and not turn.is_probe:
             return  # one of the same wave
-        now_s = asyncio.get_running_loop().time()
+        now_s = clock.now_s()
         self._probe_pause_s = min(max(self._probe_pause_s * 2, FIRST_PROBE_S), LAST_PROBE_S)
         self._held_until_s = max(self._held_until_s, now_s + self._probe_pause_s)
 
@@ -195,6 +204,7 @@ class Lane:
                 self._in_flight += 1
                 self._probing = bool(self._probe_pause_s)
                 self._sent_s.append(now_s)
+                self._note_send()
                 waiting.set_result(Turn(now_s, is_probe=self._probing))
 
     def _next_in_turn(self) -> asyncio.Future[Turn]:

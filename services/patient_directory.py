@@ -4,12 +4,12 @@ Only questions are repeated here. A create, an activation or a delete is one exc
 the caller judges.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 from uuid import UUID
 
+from models.batch import Batch
 from models.hospital import HospitalRow, ListedHospital
 from models.outcome import (
     Absent,
@@ -24,6 +24,7 @@ from models.outcome import (
     Unexpected,
     Unknown,
 )
+from services import clock
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.pacing import Lane, Pace
@@ -32,7 +33,7 @@ from services.reasons import turned_away
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A directory batch as it was at one moment between two monotonic times, in seconds."""
+    """A batch's hospitals as they were between two monotonic times, in seconds."""
 
     hospitals: tuple[ListedHospital, ...]
     sent_s: float
@@ -47,8 +48,14 @@ class Lanes:
     end of one batch does not wait behind the creates of another.
     """
 
-    def __init__(self, create: Pace, lookup: Pace, max_in_flight: int) -> None:
-        self.create = Lane(create, max_in_flight)
+    def __init__(
+        self,
+        create: Pace,
+        lookup: Pace,
+        max_in_flight: int,
+        note_create: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.create = Lane(create, max_in_flight, note_create)
         few = min(4, max_in_flight)
         self.look = Lane(lookup, few)
         self.find = Lane(lookup, few)
@@ -81,9 +88,9 @@ class PatientDirectory:
         self.waker.close()
         await self._api.close()
 
-    def hold_creates(self, seconds: float) -> None:
-        """Send no create for *seconds*."""
-        self._lanes.create.hold(seconds)
+    def remember_creates(self, ages_s: Iterable[float]) -> None:
+        """Count creates that an earlier process sent, that many seconds ago."""
+        self._lanes.create.remember(ages_s)
 
     def withdraw(self, batch_id: UUID) -> None:
         """Send none of the batch's creates that still wait for their turn."""
@@ -92,6 +99,7 @@ class PatientDirectory:
     async def create(
         self,
         batch_id: UUID,
+        directory_batch_id: UUID,
         hospital: HospitalRow,
         *,
         sending: Callable[[], None],
@@ -102,7 +110,8 @@ class PatientDirectory:
         A row refused with 429 goes again by itself; RateLimited is returned when that is in vain.
 
         Args:
-            batch_id: The directory batch.
+            batch_id: The batch that waits for its turn.
+            directory_batch_id: The directory batch that the row goes to.
             hospital: The row.
             sending: Called when the turn has come, immediately before each send.
             answered: Called with each outcome, 429s too, and the seconds it took.
@@ -113,21 +122,27 @@ class PatientDirectory:
 
         async def exchange() -> CreateOutcome:
             sending()
-            started_s = _now_s()
-            outcome = self.waker.noted(await self._api.create(batch_id, hospital))
-            answered(outcome, _now_s() - started_s)
+            started_s = clock.now_s()
+            outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
+            answered(outcome, clock.now_s() - started_s)
             return outcome
 
         return await self._lanes.create.send(batch_id, exchange)
 
-    async def look(self, batch_id: UUID) -> Look:
-        """List the batch, as often as it takes; CannotContinue after the wake timeout."""
+    async def look(self, batch: Batch) -> Look:
+        """List all of the batch's hospitals; CannotContinue after the wake timeout."""
+        looks = [await self._list(batch.id, one) for one in batch.directory_batch_ids]
+        hospitals = tuple(hospital for look in looks for hospital in look.hospitals)
+        return Look(hospitals, looks[0].sent_s, looks[-1].answered_s)
+
+    async def _list(self, batch_id: UUID, directory_batch_id: UUID) -> Look:
+        """List one directory batch, as often as it takes."""
         sent_s = 0.0
 
         async def exchange() -> ListOutcome:
             nonlocal sent_s
-            sent_s = _now_s()  # when it leaves, not when it began to wait for its turn
-            return self.waker.noted(await self._api.list_batch(batch_id))
+            sent_s = clock.now_s()  # when it leaves, not when it began to wait for its turn
+            return self.waker.noted(await self._api.list_batch(directory_batch_id))
 
         failing_since_s: float | None = None
         failures = 0
@@ -135,23 +150,25 @@ class PatientDirectory:
             outcome = await self._lanes.look.send(batch_id, exchange)
             match outcome:
                 case Listed(hospitals):
-                    return Look(hospitals, sent_s, _now_s())
+                    return Look(hospitals, sent_s, clock.now_s())
                 case RateLimited() | Unexpected():
                     raise turned_away(outcome)
                 case NotSent(reason) | Unknown(reason):
-                    failing_since_s = _now_s() if failing_since_s is None else failing_since_s
+                    failing_since_s = clock.now_s() if failing_since_s is None else failing_since_s
                     failures += 1
                     await self.waker.back_off(failures, failing_since_s, reason)
                 case _:
                     assert_never(outcome)
 
-    async def activate(self, batch_id: UUID) -> ActivateOutcome:
-        """Activate the batch: one exchange."""
-        outcome = await self._lanes.activate.send(batch_id, lambda: self._api.activate(batch_id))
+    async def activate(self, batch_id: UUID, directory_batch_id: UUID) -> ActivateOutcome:
+        """Activate one directory batch: one exchange."""
+        outcome = await self._lanes.activate.send(
+            batch_id, lambda: self._api.activate(directory_batch_id)
+        )
         return self.waker.noted(outcome)
 
     async def delete_copy(self, batch_id: UUID, copy: ListedHospital) -> DeleteOutcome:
-        """Delete one hospital if its id still means that hospital of that batch; else Absent.
+        """Delete one hospital if its id still means that very hospital; else Absent.
 
         Ids count from 1 again after the directory restarts, so the id is looked up at once before.
         """
@@ -160,20 +177,15 @@ class PatientDirectory:
             found = await self._lanes.find.send(batch_id, lambda: self._api.find(copy.id))
             if not isinstance(found, Found):
                 return found
-            here = found.hospital
-            if here.batch_id != str(batch_id) or here.content != copy.content:
+            if found.hospital != copy:
                 return Absent()
             return await self._api.delete(copy.id)
 
         return self.waker.noted(await self._lanes.delete.send(batch_id, look_and_delete))
 
-    async def delete_batch(self, batch_id: UUID) -> DeleteOutcome:
-        """Delete all of the batch, of which a settled look showed no active row: one exchange."""
+    async def delete_batch(self, batch_id: UUID, directory_batch_id: UUID) -> DeleteOutcome:
+        """Delete all of a directory batch, in which a settled look showed no active row."""
         outcome = await self._lanes.delete_batch.send(
-            batch_id, lambda: self._api.delete_batch(batch_id)
+            batch_id, lambda: self._api.delete_batch(directory_batch_id)
         )
         return self.waker.noted(outcome)
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

@@ -11,12 +11,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus, Row, RowStatus
 from models.errors import BatchNotFound, StorageUnavailable
+from services import clock
+from services.clock import WallClock, age_s, utc_now
 from services.storage.json_files import JsonFiles, StorageError
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,16 @@ LAST_RETRY_S = 10.0  # ... but is tried again at least this often
 
 
 class ProgressTracker:
-    """Every batch that the service knows."""
+    """Every batch that the service knows.
 
-    def __init__(self, storage: JsonFiles) -> None:
+    Args:
+        storage: Where checkpoints go.
+        wall_clock: What `created_at` and `updated_at` are read from.
+    """
+
+    def __init__(self, storage: JsonFiles, wall_clock: WallClock = utc_now) -> None:
         self._storage = storage
+        self.wall_clock = wall_clock
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._dirty: set[UUID] = set()
@@ -54,7 +61,9 @@ class ProgressTracker:
 
     def restore(self, batches: Iterable[Batch]) -> None:
         """Take over what the storage held."""
+        now, now_s = self.wall_clock().timestamp(), clock.now_s()
         for batch in batches:
+            batch.changed_s = now_s - age_s(batch.updated_at.timestamp(), now)
             self._batches[batch.id] = batch
 
     async def add(self, batch: Batch) -> None:
@@ -83,7 +92,8 @@ class ProgressTracker:
 
     def touch(self, batch: Batch) -> None:
         """Note a change of the batch: its present state is written soon."""
-        batch.updated_at = datetime.now(UTC)
+        batch.updated_at = self.wall_clock()
+        batch.changed_s = clock.now_s()
         self._write_soon(batch)
 
     async def announce(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
@@ -93,7 +103,11 @@ class ProgressTracker:
             StorageUnavailable: It could not be written; the batch is what it was.
         """
         batch.check_move(status)
-        changes |= {"status": status, "updated_at": datetime.now(UTC)}
+        changes |= {
+            "status": status,
+            "updated_at": self.wall_clock(),
+            "changed_s": clock.now_s(),
+        }
         async with self._lock(batch):
             try:
                 await self._save(replace(_snapshot(batch), **changes))
@@ -190,4 +204,4 @@ async def _in_thread(function: Callable[[T], None], argument: T) -> None:
 
 
 def _snapshot(batch: Batch) -> Batch:
-    return batch.snapshot(asyncio.get_running_loop().time())
+    return batch.snapshot(clock.now_s())

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from models.batch import Batch, BatchStatus
+from models.hospital import ListedHospital
 from models.outcome import RateLimited, Unexpected
 from services.pacing import GIVE_UP_WINDOWS
-from services.reconciliation import Plan
 
 
 class CannotContinue(Exception):
@@ -63,17 +63,19 @@ def not_deleted(tries: int) -> CannotContinue:
     )
 
 
-def cannot_be_completed(plan: Plan) -> CannotContinue:
-    """The batch, as it stands in the directory, cannot become the file."""
-    if plan.foreign:
-        ids = listing([hospital.id for hospital in plan.foreign])
-        return CannotContinue(
-            f"The directory's batch holds hospitals that the file does not have (ids {ids}): "
-            "delete them there and resume, or abandon the batch."
-        )
+def foreign_hospitals(foreign: Sequence[ListedHospital]) -> CannotContinue:
+    """Somebody put hospitals into the batch that are none of ours to delete while it runs."""
+    ids = listing([hospital.id for hospital in foreign])
     return CannotContinue(
-        f"Part of the batch is already active, so {rows(plan.stranded)} cannot be activated with "
-        "it any more: delete the batch's hospitals in the directory, then resume."
+        f"The directory's batch holds hospitals that the file does not have (ids {ids}): "
+        "delete them there and resume, or abandon the batch."
+    )
+
+
+def not_saved() -> CannotContinue:
+    """What must be known before more is sent cannot be written down."""
+    return CannotContinue(
+        "The batch's state could not be saved: make the batch storage writable, then resume it."
     )
 
 

@@ -4,9 +4,10 @@ Pure: it knows no clock and no network. The directory keeps no row numbers, so r
 content, as a multiset: a file with two identical rows wants two identical hospitals.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from models.batch import Row, RowStatus
 from models.hospital import Content, ListedHospital
@@ -14,66 +15,68 @@ from models.hospital import Content, ListedHospital
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one look at a directory batch asks for.
+    """What one look at a batch's hospitals asks for.
 
     Attributes:
         adopt: Row number -> the hospital that is this row's; each id at most once.
         send: Rows proved absent, never adopted by anything: they may be sent.
         wait: Rows not shown that may still appear: not sent before a settled look.
-        delete: Surplus identical copies; empty until settled.
+        stranded: Row number -> its only hospital, which can never become active. To be deleted,
+            and the row created anew.
+        surplus: Identical copies beyond what the file wants; empty until settled.
         foreign: Hospitals whose content the file does not have; never deleted while running.
-        stranded: Rows that this directory batch can never hold active: it has an active row,
-            so nothing may be added to it and it cannot be activated again.
+        closed: Directory batches with an active hospital: nothing may be added to them, since
+            they cannot be activated again.
     """
 
     adopt: dict[int, ListedHospital]
     send: tuple[int, ...]
     wait: tuple[int, ...]
-    delete: tuple[ListedHospital, ...]
+    stranded: dict[int, ListedHospital]
+    surplus: tuple[ListedHospital, ...]
     foreign: tuple[ListedHospital, ...]
-    stranded: tuple[int, ...]
+    closed: frozenset[UUID | None]
 
     @property
-    def all_active(self) -> bool:
-        """True when every adopted hospital is active."""
-        return all(hospital.active for hospital in self.adopt.values())
+    def inactive(self) -> Counter[UUID | None]:
+        """Directory batches still to be activated, and how many hospitals each has."""
+        return Counter(hospital.batch_id for hospital in self.adopt.values() if not hospital.active)
 
 
 def reconcile(rows: Sequence[Row], listed: Iterable[ListedHospital], *, settled: bool) -> Plan:
-    """Return what *listed*, every hospital of the batch, means for *rows*.
+    """Return what *listed*, every hospital of all the batch's directory batches, means for *rows*.
 
-    Of identical copies an active one stays, then the one with the smallest id.
+    Of identical copies an active one stays, then the one with the smallest id that can still be
+    activated.
 
     Args:
         rows: All rows of the batch. Refused ones take no part: the directory has none of them.
-        listed: The directory's answer, in any order.
+        listed: The directory's answers, in any order.
         settled: Nothing sent earlier can appear any more: this is a second look, sent after the
             settling time, or nothing ever had an unknown outcome.
     """
+    unique = {hospital.id: hospital for hospital in listed}.values()
+    closed = frozenset(hospital.batch_id for hospital in unique if hospital.active)
     wanted = _rows_by_content(rows)
-    copies = _copies_by_content(listed)
-    adopt: dict[int, ListedHospital] = {}
+    copies = _copies_by_content(unique, closed)
+    assigned: dict[int, ListedHospital] = {}
     missing: list[Row] = []
     surplus: list[ListedHospital] = []
     for content, claimants in wanted.items():
         found = copies.pop(content, [])
-        adopt.update(_assign(claimants, found[: len(claimants)]))
+        assigned.update(_assign(claimants, found[: len(claimants)]))
         surplus += found[len(claimants) :]
-        missing += [row for row in claimants if row.hospital.row not in adopt]
-    foreign = tuple(hospital for found in copies.values() for hospital in found)
-
-    # An active surplus copy would have been kept, so that it need not be asked for.
-    has_active = any(hospital.active for hospital in [*adopt.values(), *foreign])
-    send = [row.hospital.row for row in missing if settled or row.status is RowStatus.PENDING]
-    wait = [row.hospital.row for row in missing if row.hospital.row not in set(send)]
-    inactive = [number for number, hospital in adopt.items() if not hospital.active]
+        missing += [row for row in claimants if row.hospital.row not in assigned]
+    stranded = {n: hospital for n, hospital in assigned.items() if _is_leftover(hospital, closed)}
+    sendable = {row.hospital.row for row in missing if settled or row.status is RowStatus.PENDING}
     return Plan(
-        adopt=adopt,
-        send=() if has_active else tuple(sorted(send)),
-        wait=tuple(sorted(wait)),
-        delete=tuple(surplus) if settled else (),
-        foreign=foreign,
-        stranded=tuple(sorted(send + inactive)) if has_active else (),
+        adopt={n: hospital for n, hospital in assigned.items() if n not in stranded},
+        send=tuple(sorted(sendable)),
+        wait=tuple(sorted({row.hospital.row for row in missing} - sendable)),
+        stranded=stranded,
+        surplus=tuple(surplus) if settled else (),
+        foreign=tuple(hospital for found in copies.values() for hospital in found),
+        closed=closed,
     )
 
 
@@ -85,13 +88,23 @@ def _rows_by_content(rows: Sequence[Row]) -> dict[Content, list[Row]]:
     return wanted
 
 
-def _copies_by_content(listed: Iterable[ListedHospital]) -> dict[Content, list[ListedHospital]]:
-    """Group by content, best copy first; an id that is listed twice counts once."""
+def _copies_by_content(
+    listed: Iterable[ListedHospital], closed: frozenset[UUID | None]
+) -> dict[Content, list[ListedHospital]]:
+    """Group by content, best copy first."""
     copies: dict[Content, list[ListedHospital]] = defaultdict(list)
-    unique = {hospital.id: hospital for hospital in listed}
-    for hospital in sorted(unique.values(), key=lambda copy: (not copy.active, copy.id)):
+
+    def rank(copy: ListedHospital) -> tuple[bool, bool, int]:
+        return not copy.active, _is_leftover(copy, closed), copy.id
+
+    for hospital in sorted(listed, key=rank):
         copies[hospital.content].append(hospital)
     return dict(copies)
+
+
+def _is_leftover(hospital: ListedHospital, closed: frozenset[UUID | None]) -> bool:
+    """Return whether it was left inactive when its directory batch was activated."""
+    return not hospital.active and hospital.batch_id in closed
 
 
 def _assign(claimants: list[Row], kept: list[ListedHospital]) -> dict[int, ListedHospital]:

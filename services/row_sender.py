@@ -58,6 +58,7 @@ class RowSender:
             while run.stopped_by is None and run.attempts[number] < self._policy.max_attempts:
                 outcome = await self._directory.create(
                     run.batch.id,
+                    run.batch.directory_batch_ids[-1],
                     run.batch.row(number).hospital,
                     sending=partial(self._sending, run, number),
                     answered=partial(self._record, run, number),

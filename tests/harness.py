@@ -8,6 +8,7 @@ import asyncio
 import io
 from collections import Counter
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,8 +22,10 @@ from models.batch import Batch, BatchStatus
 from services.batch_service import BatchService
 from services.hospital_api import HospitalApi
 from services.storage.json_files import JsonFiles
+from services.storage.send_log import SendLog
 
 BASE_URL = "http://directory.test"
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -61,6 +64,19 @@ class Wire(httpx.AsyncBaseTransport):
                 await asyncio.wait(self._under_way)
 
 
+class Line(httpx.AsyncBaseTransport):
+    """One service's way to the wire; nothing passes once it is cut, as when its process died."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.is_cut = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.is_cut:
+            raise httpx.ConnectError("dead", request=request)
+        return await self._wire.handle_async_request(request)
+
+
 class Harness:
     """One directory, and a service that can be killed and started again on the same storage.
 
@@ -83,7 +99,10 @@ class Harness:
         self.control = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._app), base_url=BASE_URL
         )
-        self._storage = JsonFiles(folder)
+        self.clock_offset = timedelta()
+        self.line: Line
+        self._storage: JsonFiles
+        self._sends: SendLog
         self.service: BatchService
 
     async def __aenter__(self) -> "Harness":
@@ -91,27 +110,43 @@ class Harness:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.service.close()
-        self._storage.close()
+        await self.stop()
         await self.wire.settle()
         await self.control.aclose()
 
     def start(self, **changes: Any) -> None:
         """Start the service on what its storage holds."""
         self.settings = self.settings.model_copy(update=changes)
+        self._storage = JsonFiles(self.settings.batch_storage_dir)
+        self._sends = SendLog(self.settings.batch_storage_dir, self.settings.create_rate_limit)
         self._storage.open()
+        self.line = Line(self.wire)
         api = HospitalApi(
             self.settings.hospital_api_base_url,
             timeout_s=self.settings.http_timeout_seconds,
             connect_timeout_s=self.settings.http_connect_timeout_seconds,
-            transport=self.wire,
+            transport=self.line,
         )
-        self.service = build_service(self.settings, api, self._storage)
-        self.service.start(self._storage.load())
+        self.service = build_service(
+            self.settings, api, self._storage, self._sends, self.wall_clock
+        )
+        self.service.start(self._storage.load(), self._sends.open(self.wall_clock()))
+
+    def wall_clock(self) -> datetime:
+        """Return the service's wall clock; it runs with the loop, and `clock_offset` sets it."""
+        return EPOCH + timedelta(seconds=asyncio.get_running_loop().time()) + self.clock_offset
+
+    async def stop(self) -> None:
+        """End the service as SIGTERM would."""
+        await self.service.close()
+        self._sends.close()
+        self._storage.close()
 
     async def kill(self) -> None:
         """End the service as kill -9 would: nothing is finished, nothing more is written."""
         own = {asyncio.current_task(), *self.wire._under_way}
+        self.line.is_cut = True
+        self._sends.close()
         self._storage.close()
         for _ in range(5):  # a call under way may start a task after the first sweep
             for task in asyncio.all_tasks() - own:
@@ -150,16 +185,16 @@ class Harness:
         await self.service.wait(resumption.batch)
         return resumption.batch
 
-    async def hospitals(self, batch_id: UUID | None = None) -> list[dict[str, Any]]:
-        """Return what the directory holds, of one batch or in all."""
+    async def hospitals(self, *directory_batch_ids: UUID) -> list[dict[str, Any]]:
+        """Return what the directory holds, of some directory batches or in all."""
         everything = (await self.control.get("/_directory/hospitals")).json()
-        wanted = None if batch_id is None else str(batch_id)
-        return [h for h in everything if wanted in (None, h["creation_batch_id"])]
+        wanted = {str(one) for one in directory_batch_ids}
+        return [h for h in everything if not wanted or h["creation_batch_id"] in wanted]
 
 
 async def assert_exactly_once(harness: Harness, batch: Batch) -> None:
     """The promise: completed, and the directory holds the file's rows, each one, once, active."""
-    held = await harness.hospitals(batch.id)
+    held = await harness.hospitals(*batch.directory_batch_ids)
 
     assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
     assert Counter(row.hospital.content for row in batch.rows) == Counter(

@@ -52,6 +52,7 @@ class _BatchDocument(_Document):
     auto_resumes: Annotated[int, Field(ge=0)]
     doubtful: bool
     unsettled: bool
+    directory_batches: Annotated[int, Field(ge=1)] = 1
     processing_seconds: Annotated[float, Field(ge=0)]
     rows: Annotated[tuple[_RowDocument, ...], Field(min_length=1)]
 
@@ -78,6 +79,7 @@ def encode(batch: Batch) -> bytes:
         auto_resumes=batch.auto_resumes,
         doubtful=batch.doubtful,
         unsettled=batch.unsettled,
+        directory_batches=batch.directory_batches,
         processing_seconds=round(batch.seconds, 3),
         rows=tuple(_row_document(row) for row in batch.rows),
     )
@@ -104,6 +106,7 @@ def decode(document: bytes) -> Batch:
         auto_resumes=read.auto_resumes,
         doubtful=read.doubtful,
         unsettled=read.unsettled,
+        directory_batches=read.directory_batches,
         seconds=read.processing_seconds,
     )
 

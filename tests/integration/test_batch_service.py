@@ -186,8 +186,12 @@ def test_an_abandon_whose_delete_goes_wrong_forgets_no_orphan(tmp_path: Path, ki
 
 def test_an_abandon_with_an_active_row_is_refused_and_deletes_nothing(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
-        await harness.fault("partial", "activate")
+        await harness.fault("error_before", name="Hospital 4", times=4)
         batch = await harness.load(csv_file(4))
+        active = {"name": "Hospital 4", "address": "4 Main Street Springfield", "active": True}
+        await harness.control.post(
+            "/_directory/hospitals", json=active | {"creation_batch_id": str(batch.id)}
+        )
 
         with pytest.raises(BatchConflict, match="active"):
             await harness.service.abandon(batch.id)

@@ -100,25 +100,47 @@ def test_a_directory_that_forgot_while_the_service_was_down_is_filled_again(tmp_
     play(tmp_path, scenario)
 
 
-def test_nothing_is_created_in_the_first_window_after_an_interruption(tmp_path: Path):
+def test_the_window_goes_on_over_a_kill_and_is_neither_exceeded_nor_waited_out(tmp_path: Path):
     """
-    The process before may have used up the directory's budget, and took its count with it.
+    The directory still counts what the process before sent, and nothing else.
     """
 
     async def scenario(harness: Harness) -> None:
-        batch = await harness.submit(csv_file(20))
-        await harness.fault("drop_before", times=10)
+        first = await harness.submit(csv_file(20))
+        started_s = now_s()
         await asyncio.sleep(3)
         await harness.kill()
-        restarted_s = now_s()
+        harness.start()
 
-        again = await recovered(harness, batch)
+        second = await harness.load(csv_file(20, start=101))
 
-        await assert_exactly_once(harness, again)
         stats = (await harness.control.get("/_directory/stats")).json()
         assert not any(stats["refused"].values())
-        late = [t for t in stats["create_times"] if t > restarted_s]
-        assert min(late, default=now_s()) >= restarted_s + 61
+        sent_s = [round(t - started_s, 1) for t in stats["create_times"]]
+        assert sent_s == [0.0] * 20 + [3.0] * 10 + [61.0] * 10
+        for batch in (harness.service.get(first.id), second):
+            await assert_exactly_once(harness, batch)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("left", ["missing", "damaged"])
+def test_without_a_memory_of_recent_sends_refusals_cost_no_row(tmp_path: Path, left: str):
+    async def scenario(harness: Harness) -> None:
+        first = await harness.submit(csv_file(20))
+        await asyncio.sleep(3)
+        await harness.kill()
+        memory = tmp_path / ".recent-sends"
+        if left == "missing":
+            memory.unlink()
+        else:
+            memory.write_bytes(b"\xff\x00nan\ninf\n" + memory.read_bytes()[40:90])
+        harness.start()
+
+        second = await harness.load(csv_file(20, start=101))
+
+        for batch in (harness.service.get(first.id), second):
+            await assert_exactly_once(harness, batch)
 
     play(tmp_path, scenario)
 
@@ -202,8 +224,7 @@ def test_a_stop_lets_rows_under_way_finish_and_sends_no_new_one(tmp_path: Path):
 
         harness.service.stop()
         ended = await harness.service.wait(batch)
-        await harness.service.close()
-        harness._storage.close()
+        await harness.stop()
 
         assert not ended
         assert harness.wire.requests.count("POST /hospitals/") == 5
@@ -236,8 +257,7 @@ def test_a_stop_ends_within_the_grace_whatever_hangs(tmp_path: Path):
         await asyncio.sleep(1)
         started_s = now_s()
 
-        await harness.service.close()
-        harness._storage.close()
+        await harness.stop()
 
         assert now_s() - started_s <= 8.1
         await harness.heal()

@@ -14,6 +14,7 @@ from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
 from models.hospital import HospitalRow, ListedHospital
 
 BATCH_ID = UUID("00000000-0000-4000-8000-0000000000b1")
+FURTHER_ID = UUID("00000000-0000-4000-8000-0000000000b2")  # of a second directory batch
 
 #: How laws are tried: without the limits of time that a busy machine would miss now and then.
 law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,9 +43,11 @@ def _rows(drawn: list[tuple[tuple[str, str, str | None], RowStatus, bool]], turn
 
 
 def _hospitals(
-    drawn: list[tuple[int, tuple[str | None, str | None, str | None], bool]],
+    drawn: list[tuple[int, tuple[str | None, str | None, str | None], UUID, bool]],
 ) -> list[ListedHospital]:
-    unique = [ListedHospital(n, *content, str(BATCH_ID), active) for n, content, active in drawn]
+    unique = [
+        ListedHospital(n, *content, batch_id, active) for n, content, batch_id, active in drawn
+    ]
     return unique + unique[1:2]
 
 
@@ -59,10 +62,14 @@ rows_of_a_batch = st.builds(
     st.integers(0, _IDS - 1),
 )
 
-#: What the directory might show: in any order, with nulls, foreign content and an id shown twice.
+#: What the directory might show of a batch's two directory batches: in any order, with nulls,
+#: foreign content and an id shown twice.
 lists_of_a_batch = st.lists(
     st.tuples(
-        st.integers(1, _IDS), st.sampled_from([*_CONTENTS, *_CONTENTS, *_FOREIGN]), st.booleans()
+        st.integers(1, _IDS),
+        st.sampled_from([*_CONTENTS, *_CONTENTS, *_FOREIGN]),
+        st.sampled_from([BATCH_ID, BATCH_ID, FURTHER_ID]),
+        st.booleans(),
     ),
     unique_by=lambda hospital: hospital[0],
     max_size=8,
@@ -115,6 +122,7 @@ batches = st.builds(
     auto_resumes=st.integers(0, 1000),
     doubtful=st.booleans(),
     unsettled=st.booleans(),
+    directory_batches=st.integers(1, 1000),
     seconds=_seconds,
     running_since=st.none(),
     step=st.just(""),

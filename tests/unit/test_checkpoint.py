@@ -95,6 +95,7 @@ class TestTheDocument:
             "auto_resumes": 1,
             "doubtful": True,
             "unsettled": True,
+            "directory_batches": 1,
             "processing_seconds": 5.75,
             "rows": [
                 {

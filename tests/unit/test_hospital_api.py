@@ -534,9 +534,8 @@ class TestList:
 
         outcome = await self.list_batch(api, directory, 200, body)
 
-        batch_id = str(BATCH_ID)
-        first = ListedHospital(7, ROW.name, ROW.address, ROW.phone, batch_id, active=False)
-        second = ListedHospital(8, ROW.name, ROW.address, None, batch_id, active=True)
+        first = ListedHospital(7, ROW.name, ROW.address, ROW.phone, BATCH_ID, active=False)
+        second = ListedHospital(8, ROW.name, ROW.address, None, BATCH_ID, active=True)
         assert Listed((first, second)) == outcome
 
     async def test_nulls_in_texts_are_tolerated(
@@ -547,7 +546,7 @@ class TestList:
 
         outcome = await self.list_batch(api, directory, 200, body)
 
-        nulls = ListedHospital(7, None, None, None, str(BATCH_ID), active=False)
+        nulls = ListedHospital(7, None, None, None, BATCH_ID, active=False)
         assert Listed((nulls,)) == outcome
 
     async def test_a_batch_that_the_directory_does_not_know_is_empty(
@@ -599,12 +598,13 @@ class TestFind:
     ) -> object:
         return await outcome_of(api, directory, "find", reply(status, body))
 
-    @pytest.mark.parametrize("batch_id", [str(BATCH_ID), str(OTHER_BATCH_ID), None])
+    @pytest.mark.parametrize("batch_id", [BATCH_ID, OTHER_BATCH_ID, None])
     async def test_a_hospital_is_found_of_whatever_batch(
-        self, api: HospitalApi, directory: respx.MockRouter, batch_id: str | None
+        self, api: HospitalApi, directory: respx.MockRouter, batch_id: UUID | None
     ):
         """The caller compares: ids count from 1 again after the directory restarts."""
-        outcome = await self.find(api, directory, 200, a_hospital(creation_batch_id=batch_id))
+        written = None if batch_id is None else str(batch_id)
+        outcome = await self.find(api, directory, 200, a_hospital(creation_batch_id=written))
 
         found = ListedHospital(7, ROW.name, ROW.address, ROW.phone, batch_id, active=False)
         assert Found(found) == outcome

@@ -291,27 +291,24 @@ class TestPacing:
         assert expected == gate.times_s
 
     @virtually
-    async def test_nothing_leaves_while_the_lane_is_held(self):
-        """The process before may have filled the directory's window."""
-        lane, gate = Lane(Pace(2, 60.0), 5), Gate()
-        lane.hold(61.0)
+    async def test_sends_of_an_earlier_process_count(self):
+        """The directory still counts them, and nothing beyond them is waited for."""
+        lane, gate = Lane(Pace(3, 60.0), 5), Gate()
+        lane.remember([10.0, 59.0, 61.0])
 
-        await all_of(*start(lane, gate, A, 3))
+        await all_of(*start(lane, gate, A, 4))
 
-        expected = [61.0, 61.0, 121.0]
+        expected = [0.0, 1.0, 50.0, 60.0]
         assert expected == gate.times_s
 
     @virtually
-    async def test_what_is_under_way_goes_on_while_the_lane_is_held(self):
-        lane, gate = Lane(UNPACED, 5), Gate()
-        under_way = start(lane, gate, A, 1)
-        await asyncio.sleep(1.0)
+    async def test_every_send_is_noted_before_it_leaves(self):
+        noted_s: list[float] = []
+        lane, gate = Lane(Pace(2, 60.0), 5, lambda: noted_s.append(elapsed_s())), Gate()
 
-        lane.hold(60.0)
-        await all_of(*under_way)
+        await all_of(*start(lane, gate, A, 3))
 
-        expected = (CREATE_S, [0.0])
-        assert expected == (elapsed_s(), gate.times_s)
+        assert gate.times_s == noted_s
 
     @settings(law, max_examples=40)
     @given(
@@ -349,11 +346,11 @@ class TestBatchesTakeTurns:
     async def test_a_batch_of_2_behind_one_of_100_gets_its_turn_second(self):
         """A small file must not wait for a large one."""
         lane, gate = Lane(UNPACED, 1), Gate()
-        lane.hold(1.0)
+        first = start(lane, gate, C, 1)
 
-        await all_of(*start(lane, gate, A, 100), *start(lane, gate, B, 2))
+        await all_of(*first, *start(lane, gate, A, 100), *start(lane, gate, B, 2))
 
-        expected = [A, B, A, B, *[A] * 98]
+        expected = [C, A, B, A, B, *[A] * 98]
         assert expected == gate.order
 
     @virtually
@@ -371,7 +368,6 @@ class TestBatchesTakeTurns:
     @virtually
     async def test_requests_of_one_batch_keep_their_order(self):
         lane, order = Lane(UNPACED, 1), []
-        lane.hold(1.0)
 
         async def exchange(number: int) -> CreateOutcome:
             order.append(number)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from models.batch import Row, RowStatus
 from models.hospital import HospitalRow, ListedHospital
 from services.reconciliation import Plan, reconcile
-from tests.unit.strategies import BATCH_ID, law, lists_of_a_batch, rows_of_a_batch
+from tests.unit.strategies import BATCH_ID, FURTHER_ID, law, lists_of_a_batch, rows_of_a_batch
 
 MAY_EXIST = frozenset(RowStatus) - {RowStatus.PENDING}
 
@@ -30,22 +31,28 @@ def a_row(
 
 
 def a_copy(
-    hospital_id: int, name: str | None, *, active: bool = False, phone: str | None = None
+    hospital_id: int,
+    name: str | None,
+    *,
+    active: bool = False,
+    phone: str | None = None,
+    batch_id: UUID = BATCH_ID,
 ) -> ListedHospital:
     address = None if name is None else f"{name} Street"
-    return ListedHospital(hospital_id, name, address, phone, str(BATCH_ID), active)
+    return ListedHospital(hospital_id, name, address, phone, batch_id, active)
 
 
 def a_plan(
     adopt: dict[int, ListedHospital] | None = None,
     send: tuple[int, ...] = (),
     wait: tuple[int, ...] = (),
-    delete: tuple[ListedHospital, ...] = (),
+    stranded: dict[int, ListedHospital] | None = None,
+    surplus: tuple[ListedHospital, ...] = (),
     foreign: tuple[ListedHospital, ...] = (),
-    stranded: tuple[int, ...] = (),
+    closed: Iterable[UUID] = (),
 ) -> Plan:
     """The plan that asks for nothing but what is named."""
-    return Plan(adopt or {}, send, wait, delete, foreign, stranded)
+    return Plan(adopt or {}, send, wait, stranded or {}, surplus, foreign, frozenset(closed))
 
 
 class TestAdopting:
@@ -119,7 +126,7 @@ class TestAdopting:
             a_copy(1, "a", phone="5550100"),
             a_copy(1, "A "),
             a_copy(1, None),
-            ListedHospital(1, "A", None, "5550100", str(BATCH_ID), active=False),
+            ListedHospital(1, "A", None, "5550100", BATCH_ID, active=False),
         ],
     )
     def test_content_that_differs_anywhere_is_not_the_row(self, other: ListedHospital):
@@ -135,15 +142,14 @@ class TestAdopting:
 
         assert a_plan(adopt={1: copy}, send=(2,)) == plan
 
-    def test_all_active_is_said_only_when_every_adopted_copy_is(self):
-        rows = [a_row(1, "A"), a_row(2, "B")]
-        active = [a_copy(1, "A", active=True), a_copy(2, "B", active=True)]
-        mixed = [active[0], a_copy(2, "B")]
+    def test_directory_batches_with_inactive_hospitals_are_still_to_be_activated(self):
+        rows = [a_row(1, "A"), a_row(2, "B"), a_row(3, "C")]
+        active = a_copy(1, "A", active=True)
+        further = [a_copy(2, "B", batch_id=FURTHER_ID), a_copy(3, "C", batch_id=FURTHER_ID)]
 
-        said = [reconcile(rows, listed, settled=True).all_active for listed in (active, mixed)]
+        plan = reconcile(rows, [active, *further], settled=True)
 
-        expected = [True, False]
-        assert expected == said
+        assert Counter({FURTHER_ID: 2}) == plan.inactive
 
 
 class TestSendingAndWaiting:
@@ -185,7 +191,7 @@ class TestSurplusCopies:
         plans = [reconcile(rows, [first, second], settled=settled) for settled in (False, True)]
 
         kept = {1: first}
-        assert [a_plan(adopt=kept), a_plan(adopt=kept, delete=(second,))] == plans
+        assert [a_plan(adopt=kept), a_plan(adopt=kept, surplus=(second,))] == plans
 
     def test_the_smallest_id_stays_even_if_the_row_knows_another(self):
         rows = [a_row(1, "A", RowStatus.CREATED, hospital_id=5)]
@@ -193,7 +199,7 @@ class TestSurplusCopies:
 
         plan = reconcile(rows, [known, small], settled=True)
 
-        assert a_plan(adopt={1: small}, delete=(known,)) == plan
+        assert a_plan(adopt={1: small}, surplus=(known,)) == plan
 
     def test_an_active_copy_stays_whatever_its_id(self):
         rows = [a_row(1, "A")]
@@ -201,7 +207,7 @@ class TestSurplusCopies:
 
         plan = reconcile(rows, [early, active, late], settled=True)
 
-        assert a_plan(adopt={1: active}, delete=(early, late)) == plan
+        assert a_plan(adopt={1: active}, surplus=(early, late), closed={BATCH_ID}) == plan
 
     def test_a_second_active_copy_is_surplus_too(self):
         rows = [a_row(1, "A")]
@@ -209,7 +215,7 @@ class TestSurplusCopies:
 
         plan = reconcile(rows, [second, first], settled=True)
 
-        assert a_plan(adopt={1: first}, delete=(second,)) == plan
+        assert a_plan(adopt={1: first}, surplus=(second,), closed={BATCH_ID}) == plan
 
 
 class TestForeignContent:
@@ -233,47 +239,73 @@ class TestForeignContent:
 
 
 class TestActiveRows:
-    """A directory batch with an active row takes nothing more: it is never activated again."""
+    """A directory batch with an active row is closed: it is never activated again."""
 
-    def test_a_missing_row_is_stranded_instead_of_sent(self):
+    def test_a_missing_row_is_sent_elsewhere(self):
         rows = [a_row(1, "A"), a_row(2, "B")]
         active = a_copy(1, "A", active=True)
 
         plan = reconcile(rows, [active], settled=True)
 
-        assert a_plan(adopt={1: active}, stranded=(2,)) == plan
+        assert a_plan(adopt={1: active}, send=(2,), closed={BATCH_ID}) == plan
 
-    def test_an_inactive_row_is_stranded(self):
+    def test_an_inactive_row_beside_it_is_stranded(self):
         rows = [a_row(2, "B"), a_row(1, "A")]
         active, inactive = a_copy(1, "A", active=True), a_copy(2, "B")
 
         plan = reconcile(rows, [active, inactive], settled=True)
 
-        assert a_plan(adopt={1: active, 2: inactive}, stranded=(2,)) == plan
+        assert a_plan(adopt={1: active}, stranded={2: inactive}, closed={BATCH_ID}) == plan
 
-    def test_a_row_that_may_still_appear_waits_and_is_not_stranded_yet(self):
+    def test_a_stranded_row_is_in_the_directory_and_not_sent_while_it_is(self):
+        rows = [a_row(1, "A"), a_row(2, "B", RowStatus.VERIFYING)]
+        active, inactive = a_copy(1, "A", active=True), a_copy(2, "B")
+
+        plan = reconcile(rows, [active, inactive], settled=False)
+
+        assert a_plan(adopt={1: active}, stranded={2: inactive}, closed={BATCH_ID}) == plan
+
+    def test_a_row_that_may_still_appear_waits(self):
         rows = [a_row(1, "A"), a_row(2, "B", RowStatus.VERIFYING)]
         active = a_copy(1, "A", active=True)
 
         plan = reconcile(rows, [active], settled=False)
 
-        assert a_plan(adopt={1: active}, wait=(2,)) == plan
+        assert a_plan(adopt={1: active}, wait=(2,), closed={BATCH_ID}) == plan
 
-    def test_a_foreign_active_row_strands_the_others_too(self):
+    def test_a_copy_that_can_still_be_activated_stays_instead_of_an_older_one_that_cannot(self):
+        rows = [a_row(1, "A"), a_row(2, "B")]
+        active, left = a_copy(1, "A", active=True), a_copy(2, "B")
+        anew = a_copy(3, "B", batch_id=FURTHER_ID)
+
+        plan = reconcile(rows, [active, left, anew], settled=True)
+
+        assert a_plan(adopt={1: active, 2: anew}, surplus=(left,), closed={BATCH_ID}) == plan
+
+    def test_an_active_row_closes_its_own_directory_batch_only(self):
+        rows = [a_row(1, "A"), a_row(2, "B")]
+        inactive, active = a_copy(1, "A"), a_copy(2, "B", active=True, batch_id=FURTHER_ID)
+
+        plan = reconcile(rows, [inactive, active], settled=True)
+
+        assert a_plan(adopt={1: inactive, 2: active}, closed={FURTHER_ID}) == plan
+
+    def test_a_foreign_active_row_closes_it_too(self):
         rows = [a_row(1, "A"), a_row(2, "B")]
         ours, foreign = a_copy(1, "A"), a_copy(2, "X", active=True)
 
         plan = reconcile(rows, [ours, foreign], settled=True)
 
-        assert a_plan(adopt={1: ours}, foreign=(foreign,), stranded=(1, 2)) == plan
+        expected = a_plan(send=(2,), stranded={1: ours}, foreign=(foreign,), closed={BATCH_ID})
+        assert expected == plan
 
-    def test_an_inactive_surplus_copy_of_an_active_row_strands_nothing(self):
+    def test_an_inactive_copy_of_an_active_row_is_surplus(self):
         rows = [a_row(1, "A")]
         active, late = a_copy(1, "A", active=True), a_copy(2, "A")
 
         plan = reconcile(rows, [active, late], settled=True)
 
-        assert a_plan(adopt={1: active}, delete=(late,)) == plan
+        assert a_plan(adopt={1: active}, surplus=(late,), closed={BATCH_ID}) == plan
 
 
 class TestLaws:
@@ -294,8 +326,7 @@ class TestLaws:
     ):
         plan = reconcile(rows, listed, settled=settled)
 
-        missing = set(plan.stranded) - set(plan.adopt)
-        placed = Counter([*plan.adopt, *plan.send, *plan.wait, *missing])
+        placed = Counter([*plan.adopt, *plan.send, *plan.wait, *plan.stranded])
         assert Counter(row.hospital.row for row in rows if not row.refused) == placed
 
     @law
@@ -311,27 +342,27 @@ class TestLaws:
 
     @law
     @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
-    def test_each_listed_id_is_adopted_once_a_surplus_copy_or_foreign_and_only_one_of_them(
+    def test_each_listed_id_is_adopted_stranded_surplus_or_foreign_and_only_one_of_them(
         self, rows: list[Row], listed: list[ListedHospital], settled: bool
     ):
         """Surplus copies wait for a settled look, and are then all deleted."""
         plan = reconcile(rows, listed, settled=settled)
 
-        assert settled or not plan.delete
-        surplus = plan.delete if settled else _surplus(rows, listed)
-        kinds = [*plan.adopt.values(), *surplus, *plan.foreign]
+        assert settled or not plan.surplus
+        surplus = plan.surplus if settled else _surplus(rows, listed)
+        kinds = [*plan.adopt.values(), *plan.stranded.values(), *surplus, *plan.foreign]
         assert Counter({copy.id for copy in listed}) == Counter(copy.id for copy in kinds)
 
     @law
     @given(rows_of_a_batch, lists_of_a_batch, st.booleans())
-    def test_nothing_is_sent_into_a_batch_that_has_an_active_row(
+    def test_what_is_to_be_activated_is_never_in_a_directory_batch_with_an_active_row(
         self, rows: list[Row], listed: list[ListedHospital], settled: bool
     ):
         plan = reconcile(rows, listed, settled=settled)
-        has_active = any(copy.active for copy in listed)
+        closed = {copy.batch_id for copy in listed if copy.active}
 
-        assert not (has_active and plan.send)
-        assert has_active or not plan.stranded
+        assert closed == plan.closed
+        assert not closed & plan.inactive.keys()
 
     @law
     @given(rows_of_a_batch, lists_of_a_batch)
@@ -343,9 +374,9 @@ class TestLaws:
         worse = [
             (kept, gone)
             for kept in plan.adopt.values()
-            for gone in plan.delete
+            for gone in plan.surplus
             if kept.content == gone.content
-            and (not gone.active, gone.id) < (not kept.active, kept.id)
+            and _worth(gone, plan.closed) < _worth(kept, plan.closed)
         ]
         assert not worse
 
@@ -362,50 +393,28 @@ class TestLaws:
 
     @law
     @given(rows_of_a_batch, lists_of_a_batch)
-    def test_carrying_a_settled_plan_out_makes_the_directory_equal_to_the_file(
+    def test_carrying_settled_plans_out_makes_the_directory_equal_to_the_file(
         self, rows: list[Row], listed: list[ListedHospital]
     ):
-        """Foreign content apart, and where a batch with an active row cannot take what lacks."""
-        plan = reconcile(rows, listed, settled=True)
+        """Twice at the most, since a stranded row is deleted before it is sent anew."""
+        once = _carried_out(rows, listed)
 
-        lacking = set(plan.stranded) - set(plan.adopt)
-        wanted = (row for row in rows if not row.refused and row.hospital.row not in lacking)
-        after = _carried_out(plan, rows, listed) - Counter(copy.content for copy in plan.foreign)
-        assert Counter(row.hospital.content for row in wanted) == after
+        twice = _carried_out(rows, once)
 
-    @law
-    @given(rows_of_a_batch, lists_of_a_batch)
-    def test_a_plan_that_was_carried_out_asks_for_nothing_more(
-        self, rows: list[Row], listed: list[ListedHospital]
-    ):
-        plan = reconcile(rows, listed, settled=True)
-        content = {row.hospital.row: row.hospital for row in rows}
-        kept = {copy.id: copy for copy in listed if copy not in plan.delete}
-        sent = [
-            ListedHospital(
-                100 + number,
-                content[number].name,
-                content[number].address,
-                content[number].phone,
-                str(BATCH_ID),
-                active=False,
-            )
-            for number in plan.send
-        ]
-
-        again = reconcile(rows, [*kept.values(), *sent], settled=True)
-
-        assert not again.send
-        assert not again.delete
-        assert (plan.foreign, plan.stranded) == (again.foreign, again.stranded)
+        plan = reconcile(rows, twice, settled=True)
+        wanted = Counter(row.hospital.content for row in rows if not row.refused)
+        ours = Counter(copy.content for copy in twice if copy not in plan.foreign)
+        assert wanted == ours
+        assert not any((plan.send, plan.wait, plan.surplus, plan.stranded))
 
 
 def _surplus(rows: Iterable[Row], listed: Iterable[ListedHospital]) -> list[ListedHospital]:
     """Copies beyond what the file wants, which wait for a settled look."""
     wanted = Counter(row.hospital.content for row in rows if not row.refused)
+    unique = {copy.id: copy for copy in listed}.values()
+    closed = frozenset(copy.batch_id for copy in unique if copy.active)
     surplus = []
-    by_worth = sorted({copy.id: copy for copy in listed}.values(), key=_worth)
-    for copy in by_worth:
+    for copy in sorted(unique, key=lambda copy: _worth(copy, closed)):
         if copy.content in wanted:
             wanted[copy.content] -= 1
             if wanted[copy.content] < 0:
@@ -413,23 +422,28 @@ def _surplus(rows: Iterable[Row], listed: Iterable[ListedHospital]) -> list[List
     return surplus
 
 
-def _worth(copy: ListedHospital) -> tuple[bool, int]:
-    return (not copy.active, copy.id)
+def _worth(copy: ListedHospital, closed: frozenset[UUID | None]) -> tuple[int, int]:
+    """Active before what can be activated before what cannot, then by id."""
+    return (0 if copy.active else 1 if copy.batch_id not in closed else 2, copy.id)
 
 
-def _carried_out(
-    plan: Plan, rows: list[Row], listed: list[ListedHospital]
-) -> Counter[tuple[str, str, str]]:
-    content = {row.hospital.row: row.hospital.content for row in rows}
-    here = {copy.id: copy.content for copy in listed}
-    for copy in plan.delete:
-        del here[copy.id]
-    return Counter([*here.values(), *(content[number] for number in plan.send)])
+def _carried_out(rows: list[Row], listed: list[ListedHospital]) -> list[ListedHospital]:
+    """What the directory shows after the plan for *listed*: rows go into a new directory batch."""
+    unique = list({copy.id: copy for copy in listed}.values())
+    plan = reconcile(rows, unique, settled=True)
+    hospitals = {row.hospital.row: row.hospital for row in rows}
+    gone = {copy.id for copy in (*plan.surplus, *plan.stranded.values())}
+    new_id = max((copy.id for copy in unique), default=0) + 1
+    sent = [
+        ListedHospital(new_id + n, row.name, row.address, row.phone, uuid4(), active=False)
+        for n, row in enumerate(hospitals[number] for number in plan.send)
+    ]
+    return [copy for copy in unique if copy.id not in gone] + sent
 
 
 def _in_order(plan: Plan) -> Plan:
     return replace(
         plan,
-        delete=tuple(sorted(plan.delete, key=_worth)),
-        foreign=tuple(sorted(plan.foreign, key=_worth)),
+        surplus=tuple(sorted(plan.surplus, key=lambda copy: copy.id)),
+        foreign=tuple(sorted(plan.foreign, key=lambda copy: copy.id)),
     )
