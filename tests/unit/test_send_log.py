@@ -54,7 +54,7 @@ def test_a_successor_passes_on_what_it_was_told(tmp_path: Path):
     send(log, 0, 1)
 
     successor = a_log(tmp_path)
-    successor.open(NOW)
+    successor.open(NOW + timedelta(seconds=1.5))
     send(successor, 2, 3)
 
     assert ages(tmp_path, at=10) == [9.0, 8.0, 7.0]
