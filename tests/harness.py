@@ -70,11 +70,17 @@ class Line(httpx.AsyncBaseTransport):
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.is_cut = False
+        self.creates_under_way = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.is_cut:
             raise httpx.ConnectError("dead", request=request)
-        return await self._wire.handle_async_request(request)
+        is_create = request.method == "POST"
+        self.creates_under_way += is_create
+        try:
+            return await self._wire.handle_async_request(request)
+        finally:
+            self.creates_under_way -= is_create
 
 
 class Harness:
@@ -94,10 +100,10 @@ class Harness:
             batch_storage_dir=folder,
             **settings,
         )
-        self._app = create_directory(directory or DirectorySettings())
-        self.wire = Wire(self._app)
+        self.directory = create_directory(directory or DirectorySettings())
+        self.wire = Wire(self.directory)
         self.control = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self._app), base_url=BASE_URL
+            transport=httpx.ASGITransport(self.directory), base_url=BASE_URL
         )
         self.clock_offset = timedelta()
         self.line: Line

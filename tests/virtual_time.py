@@ -18,7 +18,8 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
-        if not ready and timeout is None:
+        counting = self.loop.count_turn()
+        if not ready and timeout is None and not counting:
             raise RuntimeError("deadlock: nothing is left that could ever happen")
         if not ready and timeout:
             self.loop.now_s += timeout
@@ -30,9 +31,25 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self._turns_left = 0
+        self._counting: asyncio.Future[None] | None = None
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
+
+    async def turns(self, number: int) -> None:
+        """Return after *number* turns of the loop: at some await of whatever else is running."""
+        self._turns_left = number
+        self._counting = self.create_future()
+        await self._counting
+
+    def count_turn(self) -> bool:
+        """Count one turn of the loop; return whether somebody waits for turns."""
+        counting, self._turns_left = self._counting, self._turns_left - 1
+        if counting is not None and self._turns_left <= 0:
+            counting.set_result(None)
+            self._counting = None
+        return counting is not None
 
     def time(self) -> float:
         return self.now_s

@@ -1,7 +1,7 @@
 """When creates were last sent, so that a successor knows how full the directory's rate window is.
 
 One file of as many lines as creates are allowed in a window, overwritten in turn: seconds since the
-epoch. A line is written before its create leaves, at once (5 us) and not flushed to the disk: it
+epoch. A line is written before its create leaves, at once (2 us) and not flushed to the disk: it
 has to outlive the process, and not the machine. Losing it costs no row: creates that come too early
 are refused by the directory and go again.
 """
