@@ -10,9 +10,9 @@ import httpx
 TIMEOUT_S = 300.0
 
 
-def csv_file(rows: int) -> bytes:
-    """Return a file with *rows* different hospitals."""
-    lines = [f"Hospital {n},{n} Main Street Springfield,555-010{n:04d}" for n in range(rows)]
+def csv_file(rows: int, name: str = "Hospital") -> bytes:
+    """Return a file with *rows* different hospitals, called *name* and a number."""
+    lines = [f"{name} {n},{n} Main Street Springfield,555-010{n:04d}" for n in range(rows)]
     return ("name,address,phone\n" + "\n".join(lines) + "\n").encode()
 
 

@@ -74,6 +74,11 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serve
     yield directories
     for directory in directories:
         directory.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _connections() -> Iterator[None]:
+    yield
     http.close()
 
 
