@@ -6,7 +6,7 @@ it goes again without costing its sender a try.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -87,7 +87,8 @@ class Lane:
         self._in_flight = 0
         self._sent_s: deque[float] = deque(maxlen=max(pace.limit, 1))
         self._waiting: dict[UUID, deque[asyncio.Future[Turn]]] = {}
-        self._withdrawn: set[UUID] = set()
+        self._here: Counter[UUID] = Counter()  # requests of each batch, waiting or under way
+        self._withdrawn: set[UUID] = set()  # of those batches
         self._timer: asyncio.TimerHandle | None = None
         self._held_until_s = 0.0
         self._probe_pause_s = 0.0  # 0.0: not refused lately
@@ -103,7 +104,16 @@ class Lane:
         Raises:
             TurnWithdrawn: The batch was withdrawn, or the lane closed, before the turn came.
         """
-        self._withdrawn.discard(batch_id)
+        self._here[batch_id] += 1
+        try:
+            return await self._send(batch_id, exchange)
+        finally:
+            self._here[batch_id] -= 1
+            if not self._here[batch_id]:
+                del self._here[batch_id]
+                self._withdrawn.discard(batch_id)
+
+    async def _send(self, batch_id: UUID, exchange: Callable[[], Awaitable[T]]) -> T:
         refused_since_s: float | None = None
         while True:
             turn = await self._turn(batch_id)
@@ -129,7 +139,8 @@ class Lane:
 
     def withdraw(self, batch_id: UUID) -> None:
         """Send back whoever waits here for *batch_id*, now or after a refusal."""
-        self._withdrawn.add(batch_id)
+        if batch_id in self._here:
+            self._withdrawn.add(batch_id)
         for waiting in self._waiting.pop(batch_id, ()):
             if not waiting.done():
                 waiting.set_exception(TurnWithdrawn())

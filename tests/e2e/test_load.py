@@ -230,3 +230,32 @@ def _fall_asleep(world: World) -> None:
 
 def _awake(world: World) -> None:
     http.post(f"{world.directory.url}/_directory/restart", json={})
+
+
+async def test_nothing_of_an_abandoned_batch_is_left_in_the_process(
+    quick: World, caplog: pytest.LogCaptureFixture
+):
+    settings = Settings(
+        _env_file=None,
+        hospital_api_base_url=quick.directory.url,
+        batch_storage_dir=quick.folder / "batch_storage",
+        log_level="WARNING",
+        **SETTINGS | {"settle_seconds": 0.2, "rate_limit_period_seconds": 3},
+    )
+    async with _serving(settings) as url:
+        crowd = Crowd(url, quick.folder / "batch_storage")
+        at_rest = _alive()
+        quick.fault({"endpoint": "create", "kind": "gateway", "times": 1})
+
+        stopped = await crowd.upload(csv_file(20, "Stopped"), wait=True)
+        assert stopped["status"] == "resumable"
+        async with crowd.client() as client:
+            answer = await client.delete(f"/hospitals/batch/{stopped['batch_id']}/abandon")
+            assert answer.status_code == 200
+        del stopped, answer
+
+        caplog.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await until(lambda: _alive() == at_rest)
+        assert _alive() == at_rest
