@@ -1,0 +1,56 @@
+"""What reaches the disk, and in which order: real threads, as the service writes."""
+
+import asyncio
+import threading
+from datetime import UTC, datetime
+from uuid import UUID
+
+from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.hospital import HospitalRow
+from services.progress_tracker import ProgressTracker
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class SlowDisk:
+    """Storage in memory; a write that begins while it is stuck waits until it is mended."""
+
+    def __init__(self) -> None:
+        self.written: list[BatchStatus] = []
+        self.is_stuck = False
+        self.waits = threading.Event()
+        self.mended = threading.Event()
+
+    def save(self, batch: Batch) -> None:
+        status = batch.status
+        if self.is_stuck:
+            self.is_stuck = False  # the next one would get through
+            self.waits.set()
+            assert self.mended.wait(10)
+        self.written.append(status)
+
+
+def a_batch() -> Batch:
+    row = HospitalRow(1, "Alpha", "1 Main Street", None)
+    return Batch(UUID(int=1), "http://directory.test", [Row(row)], NOW, NOW)
+
+
+async def test_an_older_state_never_replaces_a_newer_one():
+    """The rows are written behind; what a client is told meanwhile must be what stays."""
+    disk = SlowDisk()
+    tracker = ProgressTracker(disk)  # type: ignore[arg-type]
+    batch = a_batch()
+    await tracker.add(batch)
+    batch.status = BatchStatus.PROCESSING
+    disk.is_stuck = True
+    tracker.set_row(batch, 1, RowStatus.PROCESSING)
+    assert await asyncio.to_thread(disk.waits.wait, 10)
+
+    told = asyncio.create_task(tracker.announce(batch, BatchStatus.RESUMABLE))
+    await asyncio.sleep(0.05)  # time enough for a write that does not wait for the other
+    disk.mended.set()
+    await told
+
+    written = [BatchStatus.INITIALIZING, BatchStatus.PROCESSING, BatchStatus.RESUMABLE]
+    assert written == disk.written
+    await tracker.flush()
