@@ -61,17 +61,21 @@ def test_a_resume_looks_before_it_sends(tmp_path: Path):
     play(tmp_path, scenario)
 
 
-def test_a_resume_and_an_abandon_at_once_have_one_winner(tmp_path: Path):
+@pytest.mark.parametrize("first", ["resume", "abandon"])
+def test_of_a_resume_and_an_abandon_at_once_the_first_wins(tmp_path: Path, first: str):
     async def scenario(harness: Harness) -> None:
         batch = await stopped_batch(harness)
+        calls = [harness.service.resume, harness.service.abandon]
+        if first == "abandon":
+            calls.reverse()
 
-        results = await asyncio.gather(
-            harness.service.abandon(batch.id),
-            harness.service.resume(batch.id),
-            return_exceptions=True,
+        won, lost = await asyncio.gather(
+            *(call(batch.id) for call in calls), return_exceptions=True
         )
 
-        assert sum(isinstance(result, BatchConflict) for result in results) == 1
+        assert not isinstance(won, BaseException)
+        assert isinstance(lost, BatchConflict)
+        assert "being worked on" in str(lost)
 
     play(tmp_path, scenario)
 
@@ -306,6 +310,18 @@ def test_cleanup_forgets_old_completed_batches_only(tmp_path: Path):
         await harness.service.wait(running)
         await assert_exactly_once(harness, running)
         assert len(await harness.hospitals(completed.id)) == 2
+
+    play(tmp_path, scenario, progress_cleanup_hours=0)
+
+
+def test_two_cleanups_at_once_forget_each_batch_once(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        for start in (1, 50, 80):
+            await harness.load(csv_file(2, start=start))
+
+        cleaned = await asyncio.gather(harness.service.cleanup(), harness.service.cleanup())
+
+        assert sum(cleaned) == 3
 
     play(tmp_path, scenario, progress_cleanup_hours=0)
 
