@@ -54,16 +54,16 @@ async def get_csv_file(
 
 async def wants_async(
     prefer: Annotated[
-        str | None,
+        list[str] | None,
         Header(
             description="`respond-async`: answer 202 at once, with where to follow the progress",
-            examples=["respond-async"],
+            examples=[["respond-async"]],
         ),
     ] = None,
 ) -> bool:
-    """Read the Prefer header (RFC 7240)."""
-    preferences = (part.partition(";")[0].strip().lower() for part in (prefer or "").split(","))
-    return "respond-async" in preferences
+    """Read the Prefer header (RFC 7240), which may stand there more than once."""
+    preferences = ",".join(prefer or ()).split(",")
+    return "respond-async" in (part.partition(";")[0].strip().lower() for part in preferences)
 
 
 ServiceDep = Annotated[BatchService, Depends(get_service)]
