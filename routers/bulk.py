@@ -43,6 +43,10 @@ _PREFERENCE_APPLIED = {
     }
 }
 
+# What the file's part is, for programs that build the form from the document.
+_ENCODING = {"file": {"contentType": "text/csv"}}
+_FORM = {"requestBody": {"content": {"multipart/form-data": {"encoding": _ENCODING}}}}
+
 RUN_RESPONSES: dict[int | str, Any] = {
     200: {
         "model": BulkResult,
@@ -62,6 +66,7 @@ RUN_RESPONSES: dict[int | str, Any] = {
     "/bulk",
     response_model=BulkResult,
     summary="Load a file",
+    openapi_extra=_FORM,
     responses=RUN_RESPONSES
     | problems(
         FileRejected((_FINDING,)),
@@ -90,6 +95,7 @@ async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -
     "/validate",
     response_model=ValidationResult,
     summary="Check a file without sending it",
+    openapi_extra=_FORM,
     responses=problems(_BROKEN_FORM, NotCsv(), ShuttingDown()),
 )
 async def validate(file: CsvFileDep, service: ServiceDep) -> Response:

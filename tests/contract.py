@@ -1,6 +1,8 @@
 """The OpenAPI document as a judge: whether an answer is one that it describes."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from openapi_schema_validator import OAS31Validator
@@ -9,6 +11,10 @@ from routers.openapi import operations
 from routers.problem import MEDIA_TYPE
 
 Json = dict[str, Any]
+ROOT = Path(__file__).parents[1]
+
+# What no answer may hold: stack traces, paths, bodies of the directory.
+INSIDE = (b"Traceback", b"site-packages", b'.py"', b"<html", str(ROOT).encode())
 
 
 class Undocumented(AssertionError):
@@ -37,21 +43,32 @@ class Contract:
                 return operation
         return None
 
-    def check(self, method: str, path: str, status: int, kind: str, document: Any) -> None:
-        """Raise Undocumented unless the answer is as documented.
+    def check(self, method: str, path: str, status: int, kind: str, body: bytes) -> None:
+        """Raise Undocumented unless an answer is as the document has it.
+
+        Every error is a problem, also where nothing is documented, and no answer shows the inside.
 
         Args:
+            path: Without the query.
             kind: The content type.
-            document: The body, read as JSON.
         """
-        operation = self.operation(method, path)
-        if operation is None:
-            return
         place = f"{method} {path} answered {status}"
+        media_type = kind.partition(";")[0]
+        if status >= 400 and media_type != MEDIA_TYPE:
+            raise Undocumented(f"{place}: an error as {media_type!r}: {body[:200]!r}")
+        for inside in INSIDE:
+            if inside in body:
+                raise Undocumented(f"{place}: it shows {inside!r}: {body[:200]!r}")
+        operation = self.operation(method, path)
+        if operation is not None and media_type.endswith("json") and body:
+            self._check_documented(place, operation, status, media_type, json.loads(body))
+
+    def _check_documented(
+        self, place: str, operation: Json, status: int, media_type: str, document: Any
+    ) -> None:
         described = operation["responses"].get(str(status))
         if described is None:
             raise Undocumented(f"{place}: the status is not documented: {document}")
-        media_type = kind.partition(";")[0]
         content = described.get("content", {}).get(media_type)
         if content is None:
             raise Undocumented(f"{place}: {media_type} is not documented")

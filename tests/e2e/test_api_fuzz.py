@@ -1,0 +1,86 @@
+"""Requests that nobody thought of, against the running service: each gets a documented answer.
+
+FUZZ_SECONDS and FUZZ_SEED make it longer and other than in the ordinary run (`make fuzz`).
+"""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.processes import ROOT, Server, start_directory, start_service
+from tests.e2e.conftest import QUICK, http, upload, wait_until
+
+SECONDS = int(os.environ.get("FUZZ_SECONDS") or 0)
+SEED = int(os.environ.get("FUZZ_SEED") or (random.randrange(10**9) if SECONDS else 1))
+BUDGET = ["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", "12"]
+
+REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
+FAULTS: list[dict[str, Any]] = [
+    {"endpoint": "create", "kind": "reject", "name": REFUSED},
+    {"endpoint": "create", "kind": "gateway", "name": CUT_OFF},
+    {"endpoint": "create", "kind": "hang", "name": HANGING},
+]
+SETTINGS: dict[str, Any] = QUICK | {
+    "create_rate_limit": 0,  # no pacing
+    "settle_seconds": 0.05,
+    "http_timeout_seconds": 3600,  # what hangs, runs
+    "max_upload_bytes": 100_000,
+    "max_queued_batches": 10_000,
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service whose directory is quick, and refuses some hospitals by their names."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    unlimited = ("--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0")
+    directory = start_directory(folder, "--create-seconds", "0", *unlimited)
+    try:
+        http.put(f"{directory.url}/_directory/faults", json=FAULTS).raise_for_status()
+        service = start_service(folder, directory.url, **SETTINGS)
+        try:
+            yield service
+        finally:
+            service.kill()
+    finally:
+        directory.kill()
+
+
+@pytest.fixture(scope="module")
+def batch_ids(service: Server) -> list[str]:
+    """One batch in each state that lasts."""
+    found = {}
+    for name in ("Fine Hospital", REFUSED, CUT_OFF, HANGING):
+        content = f'name,address\n{name},"12 Alder Lane, Leeds"\n'
+        accepted = upload(service, content, Prefer="respond-async").json()
+        url = f"{service.url}/hospitals/progress/{accepted['batch_id']}"
+        wait_until(partial(_rests, url, is_to_run=name == HANGING))
+        found[http.get(url).json()["status"]] = accepted["batch_id"]
+    assert set(found) == {"completed", "failed", "resumable", "processing"}
+    return list(found.values())
+
+
+def _rests(url: str, is_to_run: bool) -> bool:
+    progress = http.get(url).json()
+    return bool(progress["status"] == "processing" if is_to_run else progress["is_completed"])
+
+
+def test_every_request_made_from_the_document_gets_an_answer_that_it_describes(
+    service: Server, batch_ids: list[str]
+):
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color"]
+    command += ["--config-file", str(ROOT / "tests" / "e2e" / "schemathesis.toml")]
+    command += ["run", f"{service.url}/openapi.json", "--seed", str(SEED), *BUDGET]
+    environment = {"PYTHONPATH": str(ROOT), "FUZZ_BATCH_IDS": " ".join(batch_ids)}
+
+    run = subprocess.run(command, env=os.environ | environment, check=False)
+
+    assert run.returncode == 0, f"FUZZ_SEED={SEED} shows it again"
+    assert "Traceback" not in service.output()
