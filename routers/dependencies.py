@@ -53,16 +53,17 @@ async def get_csv_file(
 
 
 async def wants_async(
+    request: Request,
     prefer: Annotated[
-        list[str] | None,
+        str | None,
         Header(
             description="`respond-async`: answer 202 at once, with where to follow the progress",
-            examples=[["respond-async"]],
+            examples=["respond-async"],
         ),
     ] = None,
 ) -> bool:
     """Read the Prefer header (RFC 7240), which may stand there more than once."""
-    preferences = ",".join(prefer or ()).split(",")
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
     return "respond-async" in (part.partition(";")[0].strip().lower() for part in preferences)
 
 

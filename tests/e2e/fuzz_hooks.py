@@ -4,7 +4,9 @@ Loaded by its process (see schemathesis.toml), which is given ids of batches in 
 """
 
 import os
+import re
 import zlib
+from collections import deque
 from typing import Any
 
 import schemathesis
@@ -17,9 +19,13 @@ Case = schemathesis.Case[Any]
 REFUSED, CUT_OFF = "Refused Hospital", "Cut Off Hospital"  # the directory's faults go by name
 NAMES = ("Fine Hospital", "Hôpital Saint-Rémy", "Third Hospital", REFUSED, CUT_OFF, "X", "")
 ADDRESSES = ("12 Alder Lane, Leeds", "1 rue de l'Église", "x", "")
+PREFERENCES = ("wait=10", "", "respond-async", "wait=10, Respond-Async;x", 'respond-async=""')
 PHONES = ("", "0113 496 0142", "n/a")
 
-_known = os.environ["FUZZ_BATCH_IDS"].split()
+_lasting = os.environ["FUZZ_BATCH_IDS"].split()
+_stopped = deque[str](maxlen=4)  # lately
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _contracts: list[Contract] = []
 
@@ -47,23 +53,34 @@ def after_load_schema(context: schemathesis.HookContext, schema: schemathesis.Ba
 
 
 @schemathesis.hook
+def flatmap_headers(
+    context: schemathesis.HookContext, headers: dict[str, Any] | None
+) -> st.SearchStrategy[dict[str, Any] | None]:
+    """Say often enough, in one way or another, that the answer is wanted at once."""
+    if not headers or "prefer" not in headers:
+        return st.just(headers)
+    return st.sampled_from(PREFERENCES).map(lambda text: {**headers, "prefer": text})
+
+
+@schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: Any) -> None:
     """Ask mostly for batches that exist: no text that is made up is the id of one."""
-    batch_id = case.path_parameters.get("batch_id")
-    if isinstance(batch_id, str):
-        number = zlib.crc32(batch_id.encode(errors="replace"))
-        if number % 4 and batch_id not in _known:
-            case.path_parameters["batch_id"] = _known[number // 4 % len(_known)]
+    made_up = case.path_parameters.get("batch_id")
+    if isinstance(made_up, str) and not _UUID.fullmatch(made_up):
+        number = zlib.crc32(made_up.encode(errors="replace"))
+        if number % 4:
+            # The first one can be resumed, again and again as long as nobody deletes it.
+            known = [*_lasting[case.method == "DELETE" :], *_stopped]
+            case.path_parameters["batch_id"] = known[number // 4 % len(known)]
 
 
 @schemathesis.hook
 def after_call(
     context: schemathesis.HookContext, case: Case, response: schemathesis.Response
 ) -> None:
-    """Remember the batches that came into being."""
-    _, found, batch_id = response.headers.get("location", [""])[0].rpartition("/progress/")
-    if found and batch_id not in _known:
-        _known.append(batch_id)
+    """Remember the batches that stopped, for resumes and abandons."""
+    if "location" in response.headers and response.json()["status"] in ("resumable", "failed"):
+        _stopped.append(response.json()["batch_id"])
 
 
 @schemathesis.check

@@ -5,8 +5,10 @@ FUZZ_SECONDS and FUZZ_SEED make it longer and other than in the ordinary run (`m
 
 import os
 import random
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,9 +21,17 @@ from tests.e2e.conftest import QUICK, http, upload, wait_until
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or (random.randrange(10**9) if SECONDS else 1))
-BUDGET = ["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", "12"]
+BUDGET = ["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", "100"]
 
 REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
+# What the requests have to reach: it is noticed when they come to stop short of it.
+REACHED = {
+    ("POST", "/hospitals/bulk"): {200, 202, 400, 422},
+    ("POST", "/hospitals/validate"): {200, 400, 422},
+    ("GET", "/hospitals/progress/{batch_id}"): {200, 404},
+    ("POST", "/hospitals/resume/{batch_id}"): {200, 202, 404, 409},
+    ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
+}
 FAULTS: list[dict[str, Any]] = [
     {"endpoint": "create", "kind": "reject", "name": REFUSED},
     {"endpoint": "create", "kind": "gateway", "name": CUT_OFF},
@@ -55,9 +65,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def batch_ids(service: Server) -> list[str]:
-    """One batch in each state that lasts."""
+    """One batch in each state that lasts, first the one that can be resumed."""
     found = {}
-    for name in ("Fine Hospital", REFUSED, CUT_OFF, HANGING):
+    for name in (CUT_OFF, "Fine Hospital", REFUSED, HANGING):
         content = f'name,address\n{name},"12 Alder Lane, Leeds"\n'
         accepted = upload(service, content, Prefer="respond-async").json()
         url = f"{service.url}/hospitals/progress/{accepted['batch_id']}"
@@ -72,6 +82,15 @@ def _rests(url: str, is_to_run: bool) -> bool:
     return bool(progress["status"] == "processing" if is_to_run else progress["is_completed"])
 
 
+def answered(log: str) -> dict[tuple[str, str], set[int]]:
+    """Return the statuses that each method and path were answered with, from the access log."""
+    found: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for method, path, status in re.findall(r'"(\w+) (\S+) HTTP/1.1" (\d+)', log):
+        path = re.sub(r"(progress|resume|batch)/(?!cleanup)[^/?]+", r"\1/{batch_id}", path)
+        found[method, path.partition("?")[0]].add(int(status))
+    return found
+
+
 def test_every_request_made_from_the_document_gets_an_answer_that_it_describes(
     service: Server, batch_ids: list[str]
 ):
@@ -84,3 +103,5 @@ def test_every_request_made_from_the_document_gets_an_answer_that_it_describes(
 
     assert run.returncode == 0, f"FUZZ_SEED={SEED} shows it again"
     assert "Traceback" not in service.output()
+    found = answered(service.output())
+    assert {call: missing for call in REACHED if (missing := REACHED[call] - found[call])} == {}
