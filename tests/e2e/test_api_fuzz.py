@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, seed, settings
 
 from scripts.processes import ROOT, Server, start_directory, start_service
+from tests.contract import Contract
 from tests.e2e.conftest import QUICK, http, upload, wait_until
+from tests.e2e.odd_requests import OddRequest, odd_requests
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or (random.randrange(10**9) if SECONDS else 1))
@@ -32,6 +35,8 @@ REACHED = {
     ("POST", "/hospitals/resume/{batch_id}"): {200, 202, 404, 409},
     ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
 }
+NOT_HTTP = (400, "text/plain; charset=utf-8")  # uvicorn's own; it never reaches the service
+
 FAULTS: list[dict[str, Any]] = [
     {"endpoint": "create", "kind": "reject", "name": REFUSED},
     {"endpoint": "create", "kind": "gateway", "name": CUT_OFF},
@@ -105,3 +110,27 @@ def test_every_request_made_from_the_document_gets_an_answer_that_it_describes(
     assert "Traceback" not in service.output()
     found = answered(service.output())
     assert {call: missing for call in REACHED if (missing := REACHED[call] - found[call])} == {}
+
+
+def test_an_odd_request_gets_a_documented_answer_or_a_problem(
+    service: Server, batch_ids: list[str]
+):
+    contract = Contract(http.get(f"{service.url}/openapi.json").json())
+    paths = [path.replace("{batch_id}", batch_ids[1]) for _, path in REACHED]
+
+    @seed(SEED)
+    @settings(max_examples=25 * SECONDS or 300, deadline=None, database=None)
+    @given(odd_requests([*paths, "/", "/health/ready", "/hospitals/resumable", "/docs"]))
+    def check(request: OddRequest) -> None:
+        answer = request.send(service.url)
+        kind = answer.headers.get("content-type", "")
+        if (answer.status, kind) == NOT_HTTP:
+            return
+        contract.check(request.method, request.path, answer.status, kind, answer.body)
+        assert answer.status < 500
+        assert (answer.status == 405) == ("allow" in answer.headers)
+        assert re.match("/[^/]|/$", answer.headers.get("location", "/")), "leads to another host"
+
+    check()
+
+    assert "Traceback" not in service.output()
