@@ -21,6 +21,19 @@ QUICK: dict[str, float] = {
     "http_timeout_seconds": 2,
 }
 
+# The directory that is instant goes by the names of hospitals.
+REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
+BY_NAME: list[dict[str, Any]] = [
+    {"endpoint": "create", "kind": "reject", "name": REFUSED},
+    {"endpoint": "create", "kind": "gateway", "name": CUT_OFF},
+    {"endpoint": "create", "kind": "hang", "name": HANGING},
+]
+INSTANT: dict[str, Any] = QUICK | {
+    "create_rate_limit": 0,
+    "settle_seconds": 0.05,
+    "http_timeout_seconds": 3600,  # what hangs, runs
+}
+
 # One client for all: each new one would read all certificates again.
 http = httpx.Client(timeout=60)
 
@@ -75,6 +88,17 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serve
     for directory in directories:
         directory.kill()
     http.close()
+
+
+@pytest.fixture(scope="module")
+def instant_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A directory without waits and limits, with the faults of BY_NAME."""
+    limits = ("--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0")
+    folder = tmp_path_factory.mktemp("instant")
+    directory = start_directory(folder, "--create-seconds", "0", *limits)
+    http.put(f"{directory.url}/_directory/faults", json=BY_NAME).raise_for_status()
+    yield directory
+    directory.kill()
 
 
 @pytest.fixture

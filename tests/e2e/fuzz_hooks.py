@@ -13,10 +13,10 @@ import schemathesis
 from hypothesis import strategies as st
 
 from tests.contract import Contract
+from tests.e2e.conftest import CUT_OFF, REFUSED
 
 Case = schemathesis.Case[Any]
 
-REFUSED, CUT_OFF = "Refused Hospital", "Cut Off Hospital"  # the directory's faults go by name
 NAMES = ("Fine Hospital", "Hôpital Saint-Rémy", "Third Hospital", REFUSED, CUT_OFF, "X", "")
 ADDRESSES = ("12 Alder Lane, Leeds", "1 rue de l'Église", "x", "")
 PREFERENCES = ("wait=10", "", "respond-async", "wait=10, Respond-Async;x", 'respond-async=""')

@@ -17,16 +17,15 @@ from typing import Any
 import pytest
 from hypothesis import given, seed, settings
 
-from scripts.processes import ROOT, Server, start_directory, start_service
+from scripts.processes import ROOT, Server, start_service
 from tests.contract import Contract
-from tests.e2e.conftest import QUICK, http, upload, wait_until
+from tests.e2e.conftest import CUT_OFF, HANGING, INSTANT, REFUSED, http, upload, wait_until
 from tests.e2e.odd_requests import OddRequest, odd_requests
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or (random.randrange(10**9) if SECONDS else 1))
 BUDGET = ["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", "100"]
 
-REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
 # What the requests have to reach: it is noticed when they come to stop short of it.
 REACHED = {
     ("POST", "/hospitals/bulk"): {200, 202, 400, 422},
@@ -37,35 +36,15 @@ REACHED = {
 }
 NOT_HTTP = (400, "text/plain; charset=utf-8")  # uvicorn's own; it never reaches the service
 
-FAULTS: list[dict[str, Any]] = [
-    {"endpoint": "create", "kind": "reject", "name": REFUSED},
-    {"endpoint": "create", "kind": "gateway", "name": CUT_OFF},
-    {"endpoint": "create", "kind": "hang", "name": HANGING},
-]
-SETTINGS: dict[str, Any] = QUICK | {
-    "create_rate_limit": 0,  # no pacing
-    "settle_seconds": 0.05,
-    "http_timeout_seconds": 3600,  # what hangs, runs
-    "max_upload_bytes": 100_000,
-    "max_queued_batches": 10_000,
-}
-
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service whose directory is quick, and refuses some hospitals by their names."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    unlimited = ("--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0")
-    directory = start_directory(folder, "--create-seconds", "0", *unlimited)
-    try:
-        http.put(f"{directory.url}/_directory/faults", json=FAULTS).raise_for_status()
-        service = start_service(folder, directory.url, **SETTINGS)
-        try:
-            yield service
-        finally:
-            service.kill()
-    finally:
-        directory.kill()
+def service(
+    instant_directory: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    settings: dict[str, Any] = INSTANT | {"max_upload_bytes": 100_000, "max_queued_batches": 10_000}
+    service = start_service(tmp_path_factory.mktemp("fuzz"), instant_directory.url, **settings)
+    yield service
+    service.kill()
 
 
 @pytest.fixture(scope="module")
