@@ -57,7 +57,7 @@ class Contract:
         if status >= 400 and media_type != MEDIA_TYPE:
             raise Undocumented(f"{place}: an error as {media_type!r}: {body[:200]!r}")
         for inside in INSIDE:
-            if inside in body:
+            if inside in body and media_type != "text/html":  # the page of /docs
                 raise Undocumented(f"{place}: it shows {inside!r}: {body[:200]!r}")
         operation = self.operation(method, path)
         if operation is not None and media_type.endswith("json") and body:

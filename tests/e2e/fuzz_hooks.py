@@ -5,8 +5,7 @@ Loaded by its process (see schemathesis.toml), which is given ids of batches in 
 
 import os
 import re
-import zlib
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import schemathesis
@@ -23,7 +22,8 @@ PREFERENCES = ("wait=10", "", "respond-async", "wait=10, Respond-Async;x", 'resp
 PHONES = ("", "0113 496 0142", "n/a")
 
 _lasting = os.environ["FUZZ_BATCH_IDS"].split()
-_stopped = deque[str](maxlen=4)  # lately
+_turns = Counter[str]()  # of each operation
+_stopped = deque[str](maxlen=5)  # lately
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -64,14 +64,16 @@ def flatmap_headers(
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: Any) -> None:
-    """Ask mostly for batches that exist: no text that is made up is the id of one."""
+    """Ask mostly for batches that exist, in turn: no text that is made up is the id of one."""
     made_up = case.path_parameters.get("batch_id")
-    if isinstance(made_up, str) and not _UUID.fullmatch(made_up):
-        number = zlib.crc32(made_up.encode(errors="replace"))
-        if number % 4:
-            # The first one can be resumed, again and again as long as nobody deletes it.
-            known = [*_lasting[case.method == "DELETE" :], *_stopped]
-            case.path_parameters["batch_id"] = known[number // 4 % len(known)]
+    if not isinstance(made_up, str) or _UUID.fullmatch(made_up):
+        return
+    _turns[case.operation.label] += 1
+    turn = _turns[case.operation.label]
+    if turn % 4:
+        # The first one can be resumed, again and again as long as nobody deletes it.
+        known = [*_lasting[case.method == "DELETE" :], *_stopped]
+        case.path_parameters["batch_id"] = known[turn % len(known)]
 
 
 @schemathesis.hook
