@@ -11,6 +11,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from models.api import EXAMPLE_ID
 from tests.contract import Contract
 from tests.e2e.conftest import CUT_OFF, REFUSED
 
@@ -18,7 +19,7 @@ Case = schemathesis.Case[Any]
 
 NAMES = ("Fine Hospital", "Hôpital Saint-Rémy", "Third Hospital", REFUSED, CUT_OFF, "X", "")
 ADDRESSES = ("12 Alder Lane, Leeds", "1 rue de l'Église", "x", "")
-PREFERENCES = ("wait=10", "", "respond-async", "wait=10, Respond-Async;x", 'respond-async=""')
+PREFERENCES = ("wait=10", "respond-async", "wait=10, Respond-Async;x", "respond-async,")
 PHONES = ("", "0113 496 0142", "n/a")
 
 _lasting = os.environ["FUZZ_BATCH_IDS"].split()
@@ -64,16 +65,17 @@ def flatmap_headers(
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: Any) -> None:
-    """Ask mostly for batches that exist, in turn: no text that is made up is the id of one."""
+    """Ask mostly for batches that exist, in turn; ids from earlier answers stay what they are."""
     made_up = case.path_parameters.get("batch_id")
-    if not isinstance(made_up, str) or _UUID.fullmatch(made_up):
+    if not isinstance(made_up, str) or (_UUID.fullmatch(made_up) and made_up != EXAMPLE_ID):
         return
     _turns[case.operation.label] += 1
     turn = _turns[case.operation.label]
     if turn % 4:
-        # The first one can be resumed, again and again as long as nobody deletes it.
-        known = [*_lasting[case.method == "DELETE" :], *_stopped]
-        case.path_parameters["batch_id"] = known[turn % len(known)]
+        # A delete leaves the one that can be resumed, again and again.
+        resumable, *others = _lasting
+        others += _stopped if case.method == "DELETE" else [*_stopped, resumable, resumable]
+        case.path_parameters["batch_id"] = others[turn % len(others)]
 
 
 @schemathesis.hook
