@@ -77,14 +77,15 @@ def answered(log: str) -> dict[tuple[str, str], set[int]]:
 
 
 def test_every_request_made_from_the_document_gets_an_answer_that_it_describes(
-    service: Server, batch_ids: list[str]
+    service: Server, batch_ids: list[str], tmp_path: Path
 ):
     command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color"]
     command += ["--config-file", str(ROOT / "tests" / "e2e" / "schemathesis.toml")]
     command += ["run", f"{service.url}/openapi.json", "--seed", str(SEED), *BUDGET]
     environment = {"PYTHONPATH": str(ROOT), "FUZZ_BATCH_IDS": " ".join(batch_ids)}
 
-    run = subprocess.run(command, env=os.environ | environment, check=False)
+    # In a folder of its own: failures of an earlier run are kept in there, and sent again first.
+    run = subprocess.run(command, env=os.environ | environment, cwd=tmp_path, check=False)
 
     assert run.returncode == 0, f"FUZZ_SEED={SEED} shows it again"
     assert not UNFORESEEN.findall(service.output())
