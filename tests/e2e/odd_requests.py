@@ -8,7 +8,19 @@ from urllib.parse import quote, urlsplit
 
 from hypothesis import strategies as st
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "POST",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+)
 HEADERS = (
     "Prefer",
     "Accept",
@@ -43,6 +55,7 @@ BODIES = (
     b"--b--\r\n",
     DISPOSITION + b"\r\n\r\ntext\r\n--b--\r\n",
     DISPOSITION + b'; filename="x.csv"\r\nContent-Type: image/png\r\n\r\nname,address\r\n--b--\r\n',
+    DISPOSITION + b'; filename="x.png"\r\n\r\n\r\n--b--\r\n',
     DISPOSITION + b"; filename*=utf-8''%ff.csv\r\n\r\n\xff\xfe\r\n--b--\r\n",
     DISPOSITION + b'; filename="\xff\x00.csv"\r\n\r\n\r\n--b--\r\n',
     DISPOSITION + b'; filename="x.csv"\r\n\r\nname,address\r\n"open',

@@ -100,7 +100,7 @@ def test_an_odd_request_gets_a_documented_answer_or_a_problem(
     paths = [path.replace("{batch_id}", batch_ids[1]) for _, path in REACHED]
 
     @seed(SEED)
-    @settings(max_examples=25 * SECONDS or 300, deadline=None, database=None)
+    @settings(max_examples=25 * SECONDS or 600, deadline=None, database=None)
     @given(odd_requests([*paths, "/", "/health/ready", "/hospitals/resumable", "/docs"]))
     def check(request: OddRequest) -> None:
         answer = request.send(service.url)
