@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench load clean
+.PHONY: help demo run test check format bench load fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ bench: $(READY) ## Measure the headline speed, the pacing and the stalls against
 
 load: $(READY) ## Put 200 uploads and 100 followers on the service at once, round after round (2 minutes)
 	@$(BIN)/python -m benchmarks.load
+
+fuzz: $(READY) ## Send random requests to the running service (4 minutes); FUZZ_SEED=n sends those of a run again
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-200} $(BIN)/python -m pytest -q -s tests/e2e/test_api_fuzz.py
 
 clean: ## Remove the virtual environment and caches (never batch_storage)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import BadSetting, Settings, load_settings
-from models.api import Problem
-from routers import batches, bulk, problem, progress, system
+from routers import batches, bulk, openapi, problem, progress, system
+from routers.addresses import HeadLikeGet
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Loads CSV files of hospitals into the Hospital Directory: each row, once, active.",
         description=DESCRIPTION,
         lifespan=_lifespan,
+        redirect_slashes=False,  # routers/addresses.py does it
     )
     app.state.settings = settings
     app.state.max_upload_bytes = settings.max_upload_bytes or max(
@@ -60,8 +61,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (system.router, bulk.router, progress.router, batches.router):
         app.include_router(router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
+    app.add_middleware(HeadLikeGet)
     app.add_middleware(PlainStartFailure)
-    _document_problems(app)
+    openapi.install(app)
     return app
 
 
@@ -217,24 +219,6 @@ def _configure_logging(level: str) -> None:
     logging.getLogger().setLevel(level)
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Put the shape of errors, which no endpoint returns as a model, into the OpenAPI document."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schemas = document["components"]["schemas"]
-        if "Problem" not in schemas:
-            shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= shape.pop("$defs", {})
-            schemas["Problem"] = shape
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _app() -> FastAPI:

@@ -388,6 +388,10 @@ class Readiness(_Shape):
     ]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Problem(_Shape):
     """An error as RFC 9457 has it."""
 
@@ -396,12 +400,16 @@ class Problem(_Shape):
     status: int
     detail: Annotated[str, Field(description="One sentence that a person can act on")]
     instance: Annotated[str, Field(description="The path that was called")]
+    # Left out when they are not of this kind of problem; a row error keeps its nulls.
     errors: Annotated[
-        list[RowError] | None, Field(description="Of a rejected file: everything wrong with it")
+        list[RowError] | None,
+        Field(description="Of a rejected file: everything wrong with it", exclude_if=_is_none),
     ] = None
     failing: Annotated[
-        list[str] | None, Field(description="Of a service that is not ready: what fails")
+        list[str] | None,
+        Field(description="Of a service that is not ready: what fails", exclude_if=_is_none),
     ] = None
     directory: Annotated[
-        str | None, Field(description="Of a service that is not ready: the directory's state")
+        str | None,
+        Field(description="Of one that is not ready: the directory's state", exclude_if=_is_none),
     ] = None

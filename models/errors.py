@@ -2,14 +2,17 @@
 
     BulkError
     ├── FileRejected          400  the file has errors; nothing was sent
+    ├── FormUnreadable        400  the multipart form is broken
     ├── BatchNotFound         404  no batch of that id
     ├── BatchConflict         409  the batch's state does not allow it now
     ├── UploadTooLarge        413  more bytes than MAX_UPLOAD_BYTES
     ├── NotCsv                415  neither .csv by name nor CSV by type
+    ├── InvalidRequest        422  something is missing or of the wrong kind
     └── Unavailable           503  nothing was stored or changed; try again later
         ├── StorageUnavailable     the checkpoint cannot be written
         ├── QueueFull              MAX_QUEUED_BATCHES batches have not ended
         ├── ShuttingDown           the service is going down
+        ├── NotReady               uploads are not taken
         └── DirectoryUnreachable   the directory gave no usable answer
 
 A class's docstring is its description in the OpenAPI document, its message the `detail`.
@@ -39,6 +42,20 @@ class FileRejected(BulkError):
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         super().__init__(f"The file has {count}; mend what is listed and upload it again.")
         self.errors = errors
+
+
+class FormUnreadable(BulkError):
+    """The multipart form is broken, so no file could be taken from it."""
+
+    status_code = 400
+    slug = "form-unreadable"
+    title = "The form cannot be read"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The form cannot be read ({reason.rstrip('.')}): "
+            "send the CSV file as multipart/form-data, in the field 'file'."
+        )
 
 
 class BatchNotFound(BulkError):
@@ -87,6 +104,14 @@ class NotCsv(BulkError):
         super().__init__("Send a CSV file: a name that ends in .csv, or the type text/csv.")
 
 
+class InvalidRequest(BulkError):
+    """Something that the call needs is missing or of the wrong kind; the detail says what."""
+
+    status_code = 422
+    slug = "invalid-request"
+    title = "The request is not of the right form"
+
+
 class Unavailable(BulkError):
     """Nothing was stored or changed; the same call may succeed later."""
 
@@ -128,6 +153,18 @@ class ShuttingDown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The service is shutting down: try again in a few seconds.")
+
+
+class NotReady(Unavailable):
+    """Uploads are not taken now; `failing` says why."""
+
+    slug = "not-ready"
+    title = "Not ready"
+
+    def __init__(self, failing: list[str], directory: str) -> None:
+        super().__init__(f"Uploads are not taken now; failing: {', '.join(failing)}.")
+        self.failing = failing
+        self.directory = directory
 
 
 class DirectoryUnreachable(Unavailable):

@@ -13,7 +13,7 @@ from models.errors import (
 )
 from routers.bulk import RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, BatchIdDep, ServiceDep, reply
-from routers.problem import problems
+from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals", tags=["Stopped batches"])
 
@@ -29,8 +29,13 @@ async def resumable(service: ServiceDep) -> list[Resumable]:
     response_model=BulkResult,
     summary="Go on with a stopped batch",
     responses=RUN_RESPONSES
-    | problems(BatchNotFound, BatchConflict, StorageUnavailable, QueueFull, ShuttingDown)
-    | problems(bad_request=True),
+    | problems(
+        BatchNotFound(),
+        BatchConflict("The batch is completed: there is nothing to resume."),
+        StorageUnavailable(),
+        QueueFull(200),
+        ShuttingDown(),
+    ),
 )
 async def resume(batch_id: BatchIdDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
     """Create what is missing and activate the batch.
@@ -51,12 +56,14 @@ async def resume(batch_id: BatchIdDep, respond_async: AsyncDep, service: Service
     response_model=Abandoned,
     summary="Take a stopped batch back",
     responses=problems(
-        BatchNotFound,
-        BatchConflict,
-        DirectoryUnreachable,
-        StorageUnavailable,
-        ShuttingDown,
-        bad_request=True,
+        BatchNotFound(),
+        BatchConflict("The batch is being worked on: wait until it has ended."),
+        DirectoryUnreachable(
+            "The directory could not be reached for 90 s (no connection to the directory): "
+            "Nothing was forgotten; abandon the batch again later."
+        ),
+        StorageUnavailable(),
+        ShuttingDown(),
     ),
 )
 async def abandon(batch_id: BatchIdDep, service: ServiceDep) -> Response:

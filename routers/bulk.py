@@ -4,27 +4,60 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from models.api import BulkResult, Progress, ValidationResult
+from models.api import EXAMPLE_ID, BulkResult, Progress, ValidationResult
 from models.batch import Batch, Row
 from models.errors import (
     FileRejected,
+    FormUnreadable,
     NotCsv,
     QueueFull,
     ShuttingDown,
     StorageUnavailable,
-    UploadTooLarge,
 )
+from models.validation import Finding
 from routers.dependencies import AsyncDep, CsvFileDep, ServiceDep, now_s, reply
-from routers.problem import problems
+from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals", tags=["Upload"])
 
+_FINDING = Finding(
+    row=3,
+    line=4,
+    column="phone",
+    value="n/a",
+    error_type="invalid_phone",
+    message="Write the phone as 7 to 15 digits with an optional + in front and space - ( ) . "
+    "between them, or leave it empty: it has 3 characters, 0 of them digits.",
+)
+_BROKEN_FORM = FormUnreadable("Missing boundary in multipart.")
+_LOCATION = {
+    "Location": {
+        "description": "Where to follow the batch",
+        "schema": {"type": "string", "examples": [f"/hospitals/progress/{EXAMPLE_ID}"]},
+    }
+}
+_PREFERENCE_APPLIED = {
+    "Preference-Applied": {
+        "description": "When it was asked for",
+        "schema": {"type": "string", "const": "respond-async"},
+    }
+}
+
+# What the file's part is, for programs that build the form from the document.
+_ENCODING = {"file": {"contentType": "text/csv"}}
+_FORM = {"requestBody": {"content": {"multipart/form-data": {"encoding": _ENCODING}}}}
+
 RUN_RESPONSES: dict[int | str, Any] = {
-    200: {"model": BulkResult, "description": "The batch has ended; `status` says how."},
+    200: {
+        "model": BulkResult,
+        "description": "The batch has ended; `status` says how.",
+        "headers": _LOCATION,
+    },
     202: {
         "model": Progress,
         "description": "The batch goes on; `Location` says where to follow it. Asked for with "
         "`Prefer: respond-async`, or because the service is stopping: the next start goes on.",
+        "headers": _LOCATION | _PREFERENCE_APPLIED,
     },
 }
 
@@ -33,15 +66,15 @@ RUN_RESPONSES: dict[int | str, Any] = {
     "/bulk",
     response_model=BulkResult,
     summary="Load a file",
+    openapi_extra=_FORM,
     responses=RUN_RESPONSES
     | problems(
-        FileRejected,
-        UploadTooLarge,
-        NotCsv,
-        StorageUnavailable,
-        QueueFull,
-        ShuttingDown,
-        bad_request=True,
+        FileRejected((_FINDING,)),
+        _BROKEN_FORM,
+        NotCsv(),
+        StorageUnavailable(),
+        QueueFull(200),
+        ShuttingDown(),
     ),
 )
 async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
@@ -62,7 +95,8 @@ async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -
     "/validate",
     response_model=ValidationResult,
     summary="Check a file without sending it",
-    responses=problems(UploadTooLarge, NotCsv, bad_request=True),
+    openapi_extra=_FORM,
+    responses=problems(_BROKEN_FORM, NotCsv(), ShuttingDown()),
 )
 async def validate(file: CsvFileDep, service: ServiceDep) -> Response:
     """Tell everything that is wrong with the file; nothing is stored or sent."""

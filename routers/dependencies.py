@@ -53,6 +53,7 @@ async def get_csv_file(
 
 
 async def wants_async(
+    request: Request,
     prefer: Annotated[
         str | None,
         Header(
@@ -61,9 +62,9 @@ async def wants_async(
         ),
     ] = None,
 ) -> bool:
-    """Read the Prefer header (RFC 7240)."""
-    preferences = (part.partition(";")[0].strip().lower() for part in (prefer or "").split(","))
-    return "respond-async" in preferences
+    """Read the Prefer header (RFC 7240), which may stand there more than once."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return "respond-async" in (part.partition(";")[0].strip().lower() for part in preferences)
 
 
 ServiceDep = Annotated[BatchService, Depends(get_service)]

@@ -1,5 +1,6 @@
-"""Errors -> `application/problem+json` (RFC 9457), and their place in the OpenAPI document."""
+"""Errors -> `application/problem+json` (RFC 9457)."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -8,7 +9,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from models.api import Problem, RowError
-from models.errors import BulkError, FileRejected, Unavailable
+from models.errors import (
+    BulkError,
+    FileRejected,
+    FormUnreadable,
+    InvalidRequest,
+    NotReady,
+    Unavailable,
+)
+from routers.addresses import allowed_methods, moved
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:hospital-bulk:problem:"
@@ -27,46 +36,24 @@ class UploadCutOff(HTTPException):
         self.error = error
 
 
-def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """Return *problem* as a response."""
-    return Response(
-        problem.model_dump_json(exclude_none=True),
-        status_code=problem.status,
-        media_type=MEDIA_TYPE,
-        headers=headers,
-    )
-
-
-def from_error(error: BulkError, path: str) -> Response:
-    """Return an error of the service as a response to a call of *path*."""
-    errors = error.errors if isinstance(error, FileRejected) else None
-    problem = Problem(
+def problem_of(error: BulkError, path: str) -> Problem:
+    """Return what a client is told of *error*, which met a call of *path*."""
+    return Problem(
         type=TYPE_PREFIX + error.slug,
         title=error.title,
         status=error.status_code,
         detail=str(error),
         instance=path,
-        errors=[RowError.of(finding) for finding in errors] if errors is not None else None,
+        **_extras(error),
     )
+
+
+def from_error(error: BulkError, path: str) -> Response:
+    """Return an error of the service as a response to a call of *path*."""
     headers = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    return problem_response(problem, headers)
-
-
-def problems(*errors: type[BulkError], bad_request: bool = False) -> dict[int | str, Any]:
-    """Return the `responses=` entry that documents *errors* in OpenAPI.
-
-    Args:
-        errors: What the endpoint may answer; several of one status are told together.
-        bad_request: It may also answer 422, for a request that is not of the right form.
-    """
-    described: dict[int, list[str]] = {}
-    for error in errors:
-        described.setdefault(error.status_code, []).append(error.__doc__ or error.title)
-    if bad_request:
-        described[422] = ["The request is not of the right form: the detail says what is missing."]
-    return {status: _documented(status, texts) for status, texts in sorted(described.items())}
+    return _response(problem_of(error, path), headers)
 
 
 def install(app: FastAPI) -> None:
@@ -77,23 +64,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def _documented(status: int, texts: list[str]) -> dict[str, Any]:
-    example = Problem(
-        type="about:blank",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=texts[0].split("\n")[0],
-        instance="/hospitals/bulk",
+def _extras(error: BulkError) -> dict[str, Any]:
+    match error:
+        case FileRejected(errors=errors):
+            return {"errors": [RowError.of(finding) for finding in errors]}
+        case NotReady(failing=failing, directory=directory):
+            return {"failing": failing, "directory": directory}
+        case _:
+            return {}
+
+
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        problem.model_dump_json(),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
     )
-    return {
-        "description": " Or: ".join(text.split("\n")[0] for text in texts),
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
-                "example": example.model_dump(exclude_none=True),
-            }
-        },
-    }
 
 
 async def _bulk_error(request: Request, error: Exception) -> Response:
@@ -103,14 +90,19 @@ async def _bulk_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error, UploadCutOff):
-        response = from_error(error.error, request.url.path)
-        response.headers.update(error.headers or {})
-        return response
-    return problem_response(
-        _plain(request, error.status_code, _HINTS.get(error.status_code, str(error.detail))),
-        dict(error.headers or {}),
-    )
+    match error:
+        case UploadCutOff():
+            response = from_error(error.error, request.url.path)
+            response.headers.update(error.headers or {})
+        case HTTPException(status_code=400):  # the form parser; nothing else here raises it
+            response = from_error(FormUnreadable(str(error.detail)), request.url.path)
+        case HTTPException(status_code=404) if (address := moved(request)) is not None:
+            response = Response(status_code=307, headers={"Location": address})
+        case HTTPException(status_code=405):
+            response = _plain(request, 405, _HINTS[405], {"Allow": allowed_methods(request)})
+        case HTTPException(status_code=status):
+            response = _plain(request, status, _HINTS.get(status, str(error.detail)), error.headers)
+    return response
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -121,19 +113,24 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
         detail = "Send the CSV file as the multipart form field 'file'."
     else:
         detail = f"{' '.join(place)}: {first['msg']}."
-    return problem_response(_plain(request, 422, detail))
+    return from_error(InvalidRequest(detail), request.url.path)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    detail = "Something unforeseen went wrong here; the service's log tells what."
-    return problem_response(_plain(request, 500, detail))
+    return _plain(
+        request, 500, "Something unforeseen went wrong here; the service's log tells what."
+    )
 
 
-def _plain(request: Request, status: int, detail: str) -> Problem:
-    return Problem(
+def _plain(
+    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error that says no more than its status."""
+    problem = Problem(
         type="about:blank",
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         instance=request.url.path,
     )
+    return _response(problem, headers)

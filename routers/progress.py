@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from models.api import Cleaned, Progress
 from models.errors import BatchNotFound
 from routers.dependencies import BatchIdDep, ServiceDep, now_s, reply
-from routers.problem import problems
+from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals/progress", tags=["Progress"])
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/hospitals/progress", tags=["Progress"])
     "/{batch_id}",
     response_model=Progress,
     summary="Follow a batch",
-    responses=problems(BatchNotFound, bad_request=True),
+    responses=problems(BatchNotFound()),
 )
 async def progress(batch_id: BatchIdDep, service: ServiceDep) -> Response:
     """Tell where the batch and each of its rows stand; ask again until `is_completed`."""

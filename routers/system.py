@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Response
 
-from models.api import ApiInfo, Health, Problem, Readiness
-from models.errors import Unavailable
+from models.api import ApiInfo, Health, Readiness
+from models.errors import NotReady
 from routers.dependencies import ServiceDep, SettingsDep, reply
-from routers.problem import TYPE_PREFIX, problem_response, problems
+from routers.openapi import problems
 
 router = APIRouter(tags=["System"])
 
@@ -41,7 +41,7 @@ async def health(settings: SettingsDep) -> Health:
     "/health/ready",
     response_model=Readiness,
     summary="Whether uploads are taken",
-    responses=problems(Unavailable),
+    responses=problems(NotReady(["storage"], "awake")),
 )
 async def ready(service: ServiceDep) -> Response:
     """Ready when the storage can be written and the service is not stopping.
@@ -52,15 +52,6 @@ async def ready(service: ServiceDep) -> Response:
     if service.is_stopping:
         failing.append("shutdown")
     directory = await service.directory_state()
-    if not failing:
-        return reply(Readiness(status="ready", failing=[], directory=directory))
-    problem = Problem(
-        type=TYPE_PREFIX + "not-ready",
-        title="Not ready",
-        status=503,
-        detail=f"Uploads are not taken now; failing: {', '.join(failing)}.",
-        instance="/health/ready",
-        failing=failing,
-        directory=directory,
-    )
-    return problem_response(problem, {"Retry-After": str(Unavailable.retry_after_seconds)})
+    if failing:
+        raise NotReady(failing, directory)
+    return reply(Readiness(status="ready", failing=[], directory=directory))

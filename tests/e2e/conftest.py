@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from config import Settings
+from main import create_app
 from scripts.processes import Server, start_directory, start_service
+from tests.contract import Contract
 
 # The real proportions, twenty times as fast: a create 0.25 s, a window 3 s, settling 0.75 s.
 QUICK_DIRECTORY = ("--create-seconds", "0.25", "--period", "3")
@@ -21,8 +25,36 @@ QUICK: dict[str, float] = {
     "http_timeout_seconds": 2,
 }
 
+# The directory that is instant goes by the names of hospitals.
+REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
+BY_NAME: list[dict[str, Any]] = [
+    {"endpoint": "create", "kind": "reject", "name": REFUSED},
+    {"endpoint": "create", "kind": "gateway", "name": CUT_OFF},
+    {"endpoint": "create", "kind": "hang", "name": HANGING},
+]
+INSTANT: dict[str, Any] = QUICK | {
+    "create_rate_limit": 0,
+    "settle_seconds": 0.05,
+    "http_timeout_seconds": 3600,  # what hangs, runs
+}
+
+
+@cache
+def _contract() -> Contract:
+    return Contract(create_app(Settings(_env_file=None)).openapi())
+
+
+def _is_as_documented(answer: httpx.Response) -> None:
+    """Check every answer of the service that any test gets; the directory's have other paths."""
+    method, path = answer.request.method, answer.request.url.path
+    if _contract().operation(method, path) is not None:
+        kind = answer.headers.get("Content-Type", "")
+        body = b"" if kind.startswith("text/event-stream") else answer.read()
+        _contract().check(method, path, answer.status_code, kind, body)
+
+
 # One client for all: each new one would read all certificates again.
-http = httpx.Client(timeout=60)
+http = httpx.Client(timeout=60, event_hooks={"response": [_is_as_documented]})
 
 
 class World:
@@ -67,6 +99,12 @@ class World:
             server.kill()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def closed_client() -> Iterator[None]:
+    yield
+    http.close()
+
+
 @pytest.fixture(scope="session")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """The directory that tests share, for as long as none of them kills it."""
@@ -80,6 +118,17 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serve
 def _connections() -> Iterator[None]:
     yield
     http.close()
+
+
+@pytest.fixture(scope="module")
+def instant_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A directory without waits and limits, with the faults of BY_NAME."""
+    limits = ("--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0")
+    folder = tmp_path_factory.mktemp("instant")
+    directory = start_directory(folder, "--create-seconds", "0", *limits)
+    http.put(f"{directory.url}/_directory/faults", json=BY_NAME).raise_for_status()
+    yield directory
+    directory.kill()
 
 
 @pytest.fixture

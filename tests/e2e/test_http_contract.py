@@ -116,6 +116,13 @@ def test_a_file_with_errors_is_refused_with_every_finding(service: Server):
     assert document["errors"][1]["message"]
 
 
+def test_a_finding_about_the_whole_file_has_all_its_fields(service: Server):
+    document = problem(upload(service, ""), 400)
+
+    assert document["errors"][0]["row"] == 0
+    assert set(document["errors"][0]) == {"row", "line", "column", "value", "error_type", "message"}
+
+
 def test_validation_tells_the_same_and_stores_nothing(service: Server):
     content = b"name;address;extra\nX;Street 1 here;1\nFine Hospital;Street 2 here;2\n"
 
@@ -244,6 +251,44 @@ def test_the_frameworks_own_errors_have_the_same_form(service: Server):
     answer = http.get(f"{service.url}/hospitals/bulk")
     problem(answer, 405)
     assert answer.headers["Allow"] == "POST"
+
+
+def test_every_method_that_an_address_takes_is_allowed(service: Server):
+    answer = http.request("PUT", f"{service.url}/hospitals/progress/cleanup")
+
+    problem(answer, 405)
+    assert answer.headers["Allow"] == "GET, HEAD, POST"  # GET: progress of what is no batch
+
+
+def test_head_is_answered_as_get_without_the_body(service: Server):
+    for path in ("/", "/health", "/health/ready", "/hospitals/resumable", "/docs"):
+        answer = http.head(service.url + path)
+        assert answer.status_code == 200
+        assert answer.content == b""
+        assert (
+            answer.headers["Content-Type"] == http.get(service.url + path).headers["Content-Type"]
+        )
+    assert http.head(f"{service.url}/hospitals/progress/{uuid4()}").status_code == 404
+    assert http.head(f"{service.url}/hospitals/bulk").headers["Allow"] == "POST"
+
+
+def test_a_slash_too_many_leads_to_the_address_that_was_meant(service: Server):
+    for method, path in (("GET", "/health/?x=1"), ("POST", "/hospitals/bulk/")):
+        answer = http.request(method, service.url + path)
+        assert answer.status_code == 307
+        # Without the host: behind a proxy that ends TLS it would be of the wrong scheme.
+        assert answer.headers["Location"] == path.replace("/?", "?").rstrip("/")
+    problem(http.get(f"{service.url}//evil.example/"), 404)
+
+
+def test_several_prefer_headers_are_one_list(service: Server):
+    headers = [("Prefer", "wait=10"), ("Prefer", "respond-async")]
+    files = {"file": ("x.csv", csv_file(1).encode(), "text/csv")}
+
+    answer = http.post(f"{service.url}/hospitals/bulk", files=files, headers=headers)
+
+    assert answer.status_code == 202
+    wait_until(lambda: http.get(service.url + answer.headers["Location"]).json()["is_completed"])
 
 
 def test_a_completed_batch_is_neither_resumed_nor_abandoned(service: Server):

@@ -1,0 +1,163 @@
+"""Every error in the OpenAPI document is one that the endpoint really answers, as it stands there.
+
+The application runs in this process, against a real directory: a service that is shutting down can
+be called no other way for sure. An error that is added to the document needs its line in PROVOKED.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from config import Settings
+from main import create_app
+from models.api import EXAMPLE_ID
+from routers.openapi import operations
+from routers.problem import MEDIA_TYPE
+from scripts.processes import Server
+from tests.contract import Contract
+from tests.e2e.conftest import BY_NAME, CUT_OFF, HANGING, INSTANT
+
+DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+ERRORS = [
+    pytest.param(method, path, example["value"], id=f"{method} {path} {slug}")
+    for method, path, operation in operations(DOCUMENT)
+    for response in operation["responses"].values()
+    for slug, example in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {}).items()
+]
+
+
+class Situation:
+    """The service and its directory, and the endpoint that is to answer an error."""
+
+    def __init__(self, directory: Server, folder: Path, method: str, path: str) -> None:
+        self._method = method
+        self._path = path
+        self._faults = f"{directory.url}/_directory/faults"
+        self.storage = folder / "batches"
+        self.app = create_app(
+            Settings(
+                _env_file=None,
+                hospital_api_base_url=directory.url,
+                batch_storage_dir=self.storage,
+                max_queued_batches=1,
+                **(INSTANT | {"wake_timeout_seconds": 0.5, "shutdown_grace_seconds": 0}),
+            )
+        )
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app), base_url="http://service.test", timeout=60
+        )
+
+    async def call(self, batch_id: str = EXAMPLE_ID, **content: Any) -> httpx.Response:
+        """Call the endpoint."""
+        path = self._path.replace("{batch_id}", batch_id)
+        if self._path == "/hospitals/bulk" and not content:
+            content = {"files": {"file": ("x.csv", _csv("Fine Hospital"))}}
+        return await self._client.request(self._method, path, **content)
+
+    async def batch(self, name: str) -> str:
+        """Load a file with one hospital; return the batch's id."""
+        answer = await self._client.post(
+            "/hospitals/bulk",
+            files={"file": ("x.csv", _csv(name))},
+            headers={"Prefer": "respond-async"} if name == HANGING else {},
+        )
+        batch_id: str = answer.json()["batch_id"]
+        return batch_id
+
+    async def faults(self, *rules: dict[str, Any]) -> None:
+        """Have the directory misbehave in other ways than by name."""
+        async with httpx.AsyncClient() as control:
+            (await control.put(self._faults, json=rules or BY_NAME)).raise_for_status()
+
+
+async def conflict(at: Situation) -> httpx.Response:
+    return await at.call(await at.batch("Fine Hospital"))
+
+
+async def broken_storage(at: Situation) -> httpx.Response:
+    batch_id = await at.batch(CUT_OFF)
+    shutil.rmtree(at.storage)
+    at.storage.write_text("no folder")
+    return await at.call(batch_id)
+
+
+async def full_queue(at: Situation) -> httpx.Response:
+    batch_id = await at.batch(CUT_OFF)
+    await at.batch(HANGING)
+    return await at.call(batch_id)
+
+
+async def unreachable(at: Situation) -> httpx.Response:
+    batch_id = await at.batch(CUT_OFF)
+    await at.faults({"endpoint": "any", "kind": "drop_before"})
+    return await at.call(batch_id)
+
+
+async def stopped(at: Situation) -> httpx.Response:
+    batch_id = await at.batch(CUT_OFF)
+    at.app.state.service.stop()
+    return await at.call(batch_id)
+
+
+async def stopped_while_sending(at: Situation) -> httpx.Response:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"--b\r\n"
+        at.app.state.service.stop()
+        await asyncio.sleep(3600)
+
+    return await at.call(
+        content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+
+
+PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
+    "file-rejected": lambda at: at.call(files={"file": ("x.csv", b"name,address\nX,\n")}),
+    "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
+    "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),
+    "invalid-request": lambda at: at.call(files={"other": ("x.csv", b"")}),
+    "upload-too-large": lambda at: at.call(headers={"Content-Length": "99999999"}),
+    "batch-not-found": lambda at: at.call(),
+    "batch-conflict": conflict,
+    "storage-unavailable": broken_storage,
+    "queue-full": full_queue,
+    "directory-unreachable": unreachable,
+    "not-ready": stopped,
+    "shutting-down": stopped,
+    "shutting-down of /hospitals/validate": stopped_while_sending,
+}
+
+
+@pytest.mark.parametrize(("method", "path", "example"), ERRORS)
+async def test_a_documented_error_is_answered_as_it_is_documented(
+    method: str, path: str, example: dict[str, Any], instant_directory: Server, tmp_path: Path
+):
+    slug = example["type"].rpartition(":")[2]
+    provoke = PROVOKED.get(f"{slug} of {path}") or PROVOKED[slug]
+    at = Situation(instant_directory, tmp_path, method, path)
+
+    async with at.app.router.lifespan_context(at.app):
+        answer = await provoke(at)
+        await at.faults()
+        at.app.state.service.stop()
+
+    told = answer.json()
+    assert told["type"] == example["type"]
+    assert set(told) == set(example)
+    assert (told["status"], told["title"]) == (example["status"], example["title"])
+    assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
+    Contract(DOCUMENT).check(
+        method,
+        answer.request.url.path,
+        answer.status_code,
+        answer.headers["Content-Type"],
+        answer.content,
+    )
+
+
+def _csv(name: str) -> bytes:
+    return f'name,address\n{name},"12 Alder Lane, Leeds"\n'.encode()
