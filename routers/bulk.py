@@ -12,12 +12,17 @@ from models.errors import (
     QueueFull,
     ShuttingDown,
     StorageUnavailable,
+    UploadNotKept,
+    UploadStalled,
     UploadTooLarge,
 )
-from routers.dependencies import AsyncDep, CsvFileDep, ServiceDep, now_s, reply
+from routers.dependencies import AsyncDep, ServiceDep, UploadDep, now_s, reply
 from routers.problem import problems
+from routers.upload_route import FORM_LIMITS, UploadRoute
 
-router = APIRouter(prefix="/hospitals", tags=["Upload"])
+router = APIRouter(
+    prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS
+)
 
 RUN_RESPONSES: dict[int | str, Any] = {
     200: {"model": BulkResult, "description": "The batch has ended; `status` says how."},
@@ -36,21 +41,24 @@ RUN_RESPONSES: dict[int | str, Any] = {
     responses=RUN_RESPONSES
     | problems(
         FileRejected,
+        UploadStalled,
         UploadTooLarge,
         NotCsv,
         StorageUnavailable,
+        UploadNotKept,
         QueueFull,
         ShuttingDown,
         bad_request=True,
     ),
 )
-async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
+async def bulk(upload: UploadDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
     """Create every row of the file in the directory, then activate them together.
 
     The batch goes on when the client goes away. `completed` means: each row is in the directory,
     once, active.
     """
-    batch = await service.submit(file)
+    async with upload.turn:
+        batch = await service.submit(upload.file)
     if respond_async:
         return accepted(batch, asked_for=True)
     if not await service.wait(batch):
@@ -62,11 +70,13 @@ async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -
     "/validate",
     response_model=ValidationResult,
     summary="Check a file without sending it",
-    responses=problems(UploadTooLarge, NotCsv, bad_request=True),
+    responses=problems(UploadStalled, UploadTooLarge, NotCsv, UploadNotKept, bad_request=True),
 )
-async def validate(file: CsvFileDep, service: ServiceDep) -> Response:
+async def validate(upload: UploadDep, service: ServiceDep) -> Response:
     """Tell everything that is wrong with the file; nothing is stored or sent."""
-    return reply(ValidationResult.of(await service.validate(file)))
+    async with upload.turn:
+        content = await service.validate(upload.file)
+    return reply(ValidationResult.of(content))
 
 
 def accepted(batch: Batch, *, asked_for: bool = False) -> Response:
