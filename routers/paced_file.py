@@ -4,7 +4,7 @@ import io
 import time
 from typing import BinaryIO
 
-REST = 2.0  # for each second of work
+REST = 4.0  # for each second of work
 
 
 class PacedFile(io.RawIOBase):

@@ -16,9 +16,9 @@ from services.batch_service import BatchService
 FRAMING_BYTES = 64 * 1024
 ORDINARY_BYTES = 32 * 1024  # a full file of 20 rows mostly has 2 KiB, with the longest values 16
 STALL_S = 30.0
-# Pieces of a large body have up to 320 KiB and take about 0.4 ms: a fifth of the event loop's time,
-# and 40 MB still come in within half a second.
-REST_S = 0.002
+# Pieces of a large body have up to 320 KiB and take about 0.4 ms: an eighth of the event loop's
+# time, and 40 MB still come in within a second.
+REST_S = 0.003
 
 
 class UploadLimit:
