@@ -55,6 +55,9 @@ COSTLY = {
     "rows without values": filled(HEADER, b",,\n"),
     "many rows": filled(HEADER, SOUND),
     "names that stand twice": b"name,address" + _pairs(0x10000, 0x10000 + 3200) + b"\nx,y\n",
+    "many long names": b"name,address"
+    + "".join(f",{chr(0x10000 + n)}" for n in range(59_000)).encode()
+    + b"\nx,y\n",
     "rows with every error": filled(HEADER, b"\0" * 9000 + b"," + b"\1" * 9000 + b",\2\n"),
     "rows of many fields": filled(HEADER, _pairs(0x10000, 0x10000 + 3200) + b"\n"),
     "another encoding": filled(HEADER, "Hôpital,Rue de la Mer,\n".encode("latin-1")),

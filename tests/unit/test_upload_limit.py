@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from models.errors import ShuttingDown, UploadStalled
@@ -77,11 +78,21 @@ def test_a_sender_that_trickles_is_not_given_up():
     assert serve(read_all, Sender(*[(STALL_S - 1, b"a", n < 99) for n in range(100)])) == [None]
 
 
-def test_a_sender_is_given_up_when_the_service_stops():
-    (end,) = serve(read_all, Sender((5.0, b"a", True)), stop_s=10.0)
+def test_a_sender_is_given_up_as_soon_as_the_service_stops():
+    ended_s: list[float] = []
+
+    async def timed(receive: Receive) -> None:
+        started_s = asyncio.get_running_loop().time()
+        try:
+            await read_all(receive)
+        finally:
+            ended_s.append(asyncio.get_running_loop().time() - started_s)
+
+    (end,) = serve(timed, Sender((5.0, b"a", True)), stop_s=10.0)
 
     assert isinstance(end, UploadCutOff)
     assert isinstance(end.error, ShuttingDown)
+    assert ended_s == [pytest.approx(10.0)]
 
 
 def test_after_the_body_a_client_may_be_silent_for_as_long_as_it_likes():
