@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
 REST = 4.0  # for each second of work
@@ -14,14 +15,19 @@ class PacedFile(io.RawIOBase):
     turns in a hundred: with three such readers other clients got 2 % of their usual rate.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        sleep: Callable[[float], None] = time.sleep,  # noqa: TID251 - not in the event loop
+    ) -> None:
         self._file = file
+        self._sleep = sleep
         self._since_s: float | None = None  # of the reader's own CPU time
 
     def read(self, size: int = -1) -> bytes:
         if self._since_s is not None:
             worked_s = time.thread_time() - self._since_s
-            time.sleep(worked_s * REST)  # noqa: TID251 - the reader's thread, not the event loop
+            self._sleep(worked_s * REST)
         piece = self._file.read(size)
         self._since_s = time.thread_time()
         return piece

@@ -3,5 +3,5 @@
 from hypothesis import settings
 
 settings.register_profile("ordinary", derandomize=True)
-settings.register_profile("deep", max_examples=20_000)
+settings.register_profile("deep", max_examples=10_000)
 settings.load_profile("ordinary")
