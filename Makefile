@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench load fuzz clean
+.PHONY: help demo run test check format bench load fuzz fuzz-bytes clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,6 +42,10 @@ check: $(READY) ## Format, lint, types, import rules, then all tests
 format: $(READY) ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+fuzz-bytes: $(READY) ## Try many more files and broken uploads than the tests do (5 minutes)
+	@$(BIN)/python -m pytest -q --hypothesis-profile=deep --hypothesis-show-statistics \
+		tests/unit/test_csv_processor.py tests/e2e/test_hostile_uploads.py
 
 bench: $(READY) ## Measure the headline speed, the pacing and the stalls against their floors (3 minutes)
 	@$(BIN)/python -m benchmarks.headline

@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.max_upload_bytes = settings.max_upload_bytes or max(
         MIN_UPLOAD_BYTES, settings.max_csv_size * BYTES_A_ROW
     )
+    app.state.large_file_turn = asyncio.Lock()
     problem.install(app)
     for router in (system.router, bulk.router, progress.router, batches.router):
         app.include_router(router)

@@ -5,11 +5,13 @@
     ├── FormUnreadable        400  the multipart form is broken
     ├── BatchNotFound         404  no batch of that id
     ├── BatchConflict         409  the batch's state does not allow it now
+    ├── UploadStalled         408  the sender fell silent before the upload was complete
     ├── UploadTooLarge        413  more bytes than MAX_UPLOAD_BYTES
     ├── NotCsv                415  neither .csv by name nor CSV by type
     ├── InvalidRequest        422  something is missing or of the wrong kind
     └── Unavailable           503  nothing was stored or changed; try again later
         ├── StorageUnavailable     the checkpoint cannot be written
+        ├── UploadNotKept          the temporary file of an upload cannot be written
         ├── QueueFull              MAX_QUEUED_BATCHES batches have not ended
         ├── ShuttingDown           the service is going down
         ├── NotReady               uploads are not taken
@@ -79,6 +81,20 @@ class BatchConflict(BulkError):
     title = "Not possible in the batch's present state"
 
 
+class UploadStalled(BulkError):
+    """The sender fell silent before the upload was complete."""
+
+    status_code = 408
+    slug = "upload-stalled"
+    title = "The upload stalled"
+
+    def __init__(self, stall_s: float) -> None:
+        super().__init__(
+            f"Nothing more of the upload came for {stall_s:g} s, so nothing was done: send it "
+            "again, with a Content-Length that is its length."
+        )
+
+
 class UploadTooLarge(BulkError):
     """The upload has more bytes than MAX_UPLOAD_BYTES allows."""
 
@@ -131,6 +147,19 @@ class StorageUnavailable(Unavailable):
         super().__init__(
             "The batch's state could not be saved, so this was not done: "
             "the operator must make the batch storage writable; then try again."
+        )
+
+
+class UploadNotKept(Unavailable):
+    """The temporary file that a large upload is kept in cannot be written."""
+
+    slug = "upload-not-kept"
+    title = "The upload cannot be kept"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The upload could not be kept while it was read, so nothing was done: the operator "
+            "must make room in the folder of temporary files (TMPDIR); then try again."
         )
 
 

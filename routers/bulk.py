@@ -13,12 +13,18 @@ from models.errors import (
     QueueFull,
     ShuttingDown,
     StorageUnavailable,
+    UploadNotKept,
+    UploadStalled,
 )
 from models.validation import Finding
-from routers.dependencies import AsyncDep, CsvFileDep, ServiceDep, now_s, reply
+from routers.dependencies import AsyncDep, ServiceDep, UploadDep, now_s, reply
 from routers.openapi import problems
+from routers.upload_limit import STALL_S
+from routers.upload_route import FORM_LIMITS, UploadRoute
 
-router = APIRouter(prefix="/hospitals", tags=["Upload"])
+router = APIRouter(
+    prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS
+)
 
 _FINDING = Finding(
     row=3,
@@ -29,7 +35,13 @@ _FINDING = Finding(
     message="Write the phone as 7 to 15 digits with an optional + in front and space - ( ) . "
     "between them, or leave it empty: it has 3 characters, 0 of them digits.",
 )
-_BROKEN_FORM = FormUnreadable("Missing boundary in multipart.")
+_UPLOAD_ERRORS = (
+    FormUnreadable("Missing boundary in multipart."),
+    UploadStalled(STALL_S),
+    NotCsv(),
+    UploadNotKept(),
+    ShuttingDown(),
+)
 _LOCATION = {
     "Location": {
         "description": "Where to follow the batch",
@@ -70,20 +82,19 @@ RUN_RESPONSES: dict[int | str, Any] = {
     responses=RUN_RESPONSES
     | problems(
         FileRejected((_FINDING,)),
-        _BROKEN_FORM,
-        NotCsv(),
+        *_UPLOAD_ERRORS,
         StorageUnavailable(),
         QueueFull(200),
-        ShuttingDown(),
     ),
 )
-async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
+async def bulk(upload: UploadDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
     """Create every row of the file in the directory, then activate them together.
 
     The batch goes on when the client goes away. `completed` means: each row is in the directory,
     once, active.
     """
-    batch = await service.submit(file)
+    async with upload.turn:
+        batch = await service.submit(upload.file)
     if respond_async:
         return accepted(batch, asked_for=True)
     if not await service.wait(batch):
@@ -96,11 +107,13 @@ async def bulk(file: CsvFileDep, respond_async: AsyncDep, service: ServiceDep) -
     response_model=ValidationResult,
     summary="Check a file without sending it",
     openapi_extra=_FORM,
-    responses=problems(_BROKEN_FORM, NotCsv(), ShuttingDown()),
+    responses=problems(*_UPLOAD_ERRORS),
 )
-async def validate(file: CsvFileDep, service: ServiceDep) -> Response:
+async def validate(upload: UploadDep, service: ServiceDep) -> Response:
     """Tell everything that is wrong with the file; nothing is stored or sent."""
-    return reply(ValidationResult.of(await service.validate(file)))
+    async with upload.turn:
+        content = await service.validate(upload.file)
+    return reply(ValidationResult.of(content))
 
 
 def accepted(batch: Batch, *, asked_for: bool = False) -> Response:

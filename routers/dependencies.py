@@ -1,7 +1,8 @@
 """What the endpoints take from a request. Coroutines all: a plain function would cost a thread."""
 
 import asyncio
-from typing import Annotated, BinaryIO
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Annotated, BinaryIO, NamedTuple, cast
 from uuid import UUID
 
 from fastapi import Depends, File, Header, Path, Request, Response, UploadFile
@@ -10,9 +11,22 @@ from pydantic import BaseModel
 from config import Settings
 from models.api import EXAMPLE_ID
 from models.errors import BatchNotFound, NotCsv, UploadTooLarge
+from routers.paced_file import PacedFile
+from routers.upload_limit import ORDINARY_BYTES
 from services.batch_service import BatchService
 
 CSV_TYPES = frozenset({"text/csv", "application/csv", "text/x-csv", "text/comma-separated-values"})
+
+
+class Upload(NamedTuple):
+    """An uploaded file, and what to hold while it is read.
+
+    Large files are read one at a time: together they would take every thread, and with the threads
+    the event loop's time. Ordinary ones do not wait for them.
+    """
+
+    file: BinaryIO
+    turn: AbstractAsyncContextManager[None]
 
 
 async def get_service(request: Request) -> BatchService:
@@ -37,19 +51,21 @@ async def get_batch_id(
         raise BatchNotFound from None
 
 
-async def get_csv_file(
+async def get_upload(
     request: Request,
     file: Annotated[UploadFile, File(description="CSV with the columns name, address, phone")],
-) -> BinaryIO:
+) -> Upload:
     """Return the uploaded file, which is CSV by name or type and not too large."""
     named = (file.filename or "").lower().endswith(".csv")
     content_type = (file.content_type or "").partition(";")[0].strip().lower()
     if not named and content_type not in CSV_TYPES:
         raise NotCsv
     max_bytes: int = request.app.state.max_upload_bytes
-    if (file.size or 0) > max_bytes:
+    size = file.size or 0
+    if size > max_bytes:
         raise UploadTooLarge(max_bytes)
-    return file.file
+    turn = request.app.state.large_file_turn if size > ORDINARY_BYTES else nullcontext()
+    return Upload(cast("BinaryIO", PacedFile(file.file)), turn)
 
 
 async def wants_async(
@@ -70,7 +86,7 @@ async def wants_async(
 ServiceDep = Annotated[BatchService, Depends(get_service)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 BatchIdDep = Annotated[UUID, Depends(get_batch_id)]
-CsvFileDep = Annotated[BinaryIO, Depends(get_csv_file)]
+UploadDep = Annotated[Upload, Depends(get_upload)]
 AsyncDep = Annotated[bool, Depends(wants_async)]
 
 

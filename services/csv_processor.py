@@ -17,11 +17,13 @@ from models.hospital import HospitalRow
 from models.validation import CsvContent, FileInfo, Finding
 from services.csv_records import (
     DELIMITERS,
+    MAX_BLANK_LINES,
     MAX_RECORD_CHARS,
     UNDECODED,
     Fault,
     Lines,
     NotUtf8,
+    TooManyBlankLines,
     likeness,
     narrow_encoding,
     read_records,
@@ -34,7 +36,7 @@ ADDRESS_CHARS = range(5, 501)
 REQUIRED = {"name": NAME_CHARS, "address": ADDRESS_CHARS}
 REPORT_COLUMNS = ("row", "name", "address", "phone", "status", "hospital_id", "error")
 SHOWN_CHARS = 100  # of a value
-SHOWN_ITEMS = 10  # of a list in a warning
+SHOWN_ITEMS = 10  # of a list in a warning, and of the names that stand twice
 HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better guess
 
 # Possessive: no part can match otherwise, and a third of the time is saved.
@@ -47,8 +49,11 @@ MESSAGES = {
     "missing_header": "Begin the file with a line that names its columns: name,address,phone.",
     "missing_column": "Add the column {column} to the first line, or correct its name there.",
     "duplicate_column": "Rename or remove all but one of the {times} columns named {value}.",
+    "duplicate_columns": "Rename or remove the columns of {more} more names that stand more than"
+    " once.",
     "no_rows": "Add at least one row below the header.",
     "too_many_rows": "The file has more than {max_rows} rows: split it into smaller files.",
+    "too_many_blank_lines": "Remove the empty lines: the file has more than {blank_lines} of them.",
     "field_count": "Give the row {wanted} fields like the header, it has {fields}: a value that"
     " holds the delimiter stands in quotes.",
     "row_too_long": "Shorten {where}: it has more than {limit} characters.",
@@ -146,6 +151,11 @@ class _Reading:
             hint = line + self._lines.text.read(HINT_CHARS)
             guess = narrow_encoding(hint) if self.encoding == "utf-8" else None  # no mark
             self._refuse_encoding(guess, line=self._lines.number, value=line)
+        except TooManyBlankLines:
+            place = (0, self._lines.number, None, None)
+            self.errors.append(
+                _finding("too_many_blank_lines", *place, blank_lines=MAX_BLANK_LINES)
+            )
 
     def _refuse_encoding(self, guess: str | None, line: int, value: str | None = None) -> None:
         self.encoding = guess or "unknown"
@@ -185,11 +195,18 @@ class _Reading:
         self.delimiter = delimiter
         for column in missing:
             self._find("missing_column", column)
-        for name, times in Counter(filter(None, names)).items():
-            if times > 1:
-                known = name if name in COLUMNS else None
-                self._find("duplicate_column", known, name, times=times)
+        self._judge_duplicates(names)
         self.warnings.extend(_ignored_warnings(names))
+
+    def _judge_duplicates(self, names: list[str]) -> None:
+        times = {name: n for name, n in Counter(filter(None, names)).items() if n > 1}
+        # The known ones first: a header can have thousands of others.
+        shown = sorted(times, key=lambda name: name not in COLUMNS)[:SHOWN_ITEMS]
+        for name in shown:
+            known = name if name in COLUMNS else None
+            self._find("duplicate_column", known, name, times=times[name])
+        if more := len(times) - len(shown):
+            self._find("duplicate_columns", more=more)
 
     def _read_rows(
         self, records: Iterator[list[str] | Fault], width: int, pick: Callable[[list[str]], Values]
@@ -198,6 +215,7 @@ class _Reading:
             if not isinstance(record, Fault) and _is_blank(record):
                 self._first_blank = self._first_blank or self._lines.start
                 self._blank_lines += 1
+                self._lines.count_blank()
                 continue
             self.total_rows += 1
             if isinstance(record, Fault):

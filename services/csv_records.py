@@ -14,9 +14,10 @@ from itertools import chain
 from typing import NamedTuple
 
 DELIMITERS = ",;\t|"
-# Sound values need under 800 characters, the rest is room for ignored columns. Not above the csv
-# module's own limit for one field (131,072), so that this one always speaks first.
-MAX_RECORD_CHARS = 128 * 1024
+# Sound values need under 800 characters, the rest is room for ignored columns. More would cost:
+# a field of one character is 80 bytes of memory. Below the csv module's own limit for one field.
+MAX_RECORD_CHARS = 32 * 1024
+MAX_BLANK_LINES = 1024 * 1024  # a spreadsheet has no more rows; each takes time, in any number
 UNDECODED = re.compile(r"[\udc80-\udcff]")  # how "surrogateescape" keeps a byte that is not UTF-8
 # The mark of UTF-32 begins with the one of UTF-16, so it is looked for first.
 WIDE_MARKS = {
@@ -27,6 +28,10 @@ WIDE_MARKS = {
 
 class NotUtf8(Exception):
     """A line has bytes that are not UTF-8; the argument is the line."""
+
+
+class TooManyBlankLines(Exception):
+    """The file has more than MAX_BLANK_LINES lines without any value."""
 
 
 class Fault(NamedTuple):
@@ -48,6 +53,7 @@ class Lines:
         self.number = 0  # of the line read last, counted from 1
         self.record: list[str] = []
         self.too_long = self.ended = False
+        self._blank = 0
 
     @property
     def start(self) -> int:
@@ -68,7 +74,15 @@ class Lines:
                 if self.too_long:
                     return
                 yield line
+            else:
+                self.count_blank()
         self.ended = True
+
+    def count_blank(self) -> None:
+        """Count a line without any value; TooManyBlankLines if that is too much."""
+        self._blank += 1
+        if self._blank > MAX_BLANK_LINES:
+            raise TooManyBlankLines
 
     def skip_rest(self) -> bool:
         """Drop what is left of an overlong line; return whether its quotes come in pairs."""

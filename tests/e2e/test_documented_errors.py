@@ -6,6 +6,7 @@ be called no other way for sure. An error that is added to the document needs it
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from main import create_app
 from models.api import EXAMPLE_ID
 from routers.openapi import operations
 from routers.problem import MEDIA_TYPE
+from routers.upload_limit import UploadLimit
 from scripts.processes import Server
 from tests.contract import Contract
 from tests.e2e.conftest import BY_NAME, CUT_OFF, HANGING, INSTANT
@@ -29,6 +31,9 @@ ERRORS = [
     for response in operation["responses"].values()
     for slug, example in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {}).items()
 ]
+
+MAX_UPLOAD_BYTES = 2 * 1024 * 1024
+STALL_S = 0.2
 
 
 class Situation:
@@ -45,9 +50,13 @@ class Situation:
                 hospital_api_base_url=directory.url,
                 batch_storage_dir=self.storage,
                 max_queued_batches=1,
+                max_upload_bytes=MAX_UPLOAD_BYTES,
                 **(INSTANT | {"wake_timeout_seconds": 0.5, "shutdown_grace_seconds": 0}),
             )
         )
+        for middleware in self.app.user_middleware:
+            if middleware.cls == UploadLimit:  # type: ignore[comparison-overlap]
+                middleware.kwargs["stall_s"] = STALL_S
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://service.test", timeout=60
         )
@@ -105,9 +114,13 @@ async def stopped(at: Situation) -> httpx.Response:
 
 
 async def stopped_while_sending(at: Situation) -> httpx.Response:
+    return await half_sent(at, at.app.state.service.stop)
+
+
+async def half_sent(at: Situation, then: Callable[[], None] = lambda: None) -> httpx.Response:
     async def body() -> AsyncIterator[bytes]:
         yield b"--b\r\n"
-        at.app.state.service.stop()
+        then()
         await asyncio.sleep(3600)
 
     return await at.call(
@@ -115,11 +128,22 @@ async def stopped_while_sending(at: Situation) -> httpx.Response:
     )
 
 
+async def without_temporary_files(at: Situation) -> httpx.Response:
+    """A form above 1 MiB goes to a temporary file."""
+    folder, tempfile.tempdir = tempfile.tempdir, str(at.storage / "missing")
+    try:
+        return await at.call(files={"file": ("x.csv", b"x" * (MAX_UPLOAD_BYTES - 1))})
+    finally:
+        tempfile.tempdir = folder
+
+
 PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "file-rejected": lambda at: at.call(files={"file": ("x.csv", b"name,address\nX,\n")}),
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
     "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),
     "invalid-request": lambda at: at.call(files={"other": ("x.csv", b"")}),
+    "upload-stalled": half_sent,
+    "upload-not-kept": without_temporary_files,
     "upload-too-large": lambda at: at.call(headers={"Content-Length": "99999999"}),
     "batch-not-found": lambda at: at.call(),
     "batch-conflict": conflict,

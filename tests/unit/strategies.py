@@ -75,6 +75,25 @@ lists_of_a_batch = st.lists(
     max_size=8,
 ).map(_hospitals)
 
+# Of each kind what files have been seen to hold, or programs to stumble over.
+_ODD = (
+    "\0\x07\x1c\x7f\x85\u0600"  # control characters; one that only formats
+    "\u00a0\u1680\u2003\u2028\u2029\u3000"  # blanks that are trimmed, line separators
+    "\u00ad\u061c\u200b\u200d\u200f\u202e\u2066\ufeff"  # seen by nobody, or turning the line
+    "\u0301\u0e33\u1100\u1161\ufb01\u1e9e\u0130"  # combining; change when cased or normalised
+    "\ufdd0\ufffd\ufffe\uffff\ue000\U0001f469\U0010ffff"  # no characters, private, astral
+)
+
+#: Values as no person would write them, with what separates values and lines too.
+odd_texts = st.text(
+    st.one_of(
+        st.sampled_from(_ODD),
+        st.sampled_from("aB5 \t\",;|\r\n'=+-()"),
+        st.characters(codec="utf-8"),
+    ),
+    max_size=12,
+)
+
 _texts = st.text(max_size=20)
 _seconds = st.integers(0, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
 _times = st.datetimes(

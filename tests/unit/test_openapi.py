@@ -28,6 +28,8 @@ from models.errors import (
     QueueFull,
     ShuttingDown,
     StorageUnavailable,
+    UploadNotKept,
+    UploadStalled,
     UploadTooLarge,
 )
 from routers import dependencies
@@ -58,9 +60,11 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
     dependencies.get_batch_id: {BatchNotFound},
-    dependencies.get_csv_file: {
+    dependencies.get_upload: {
         FormUnreadable,
+        UploadStalled,
         UploadTooLarge,
+        UploadNotKept,
         NotCsv,
         InvalidRequest,
         ShuttingDown,

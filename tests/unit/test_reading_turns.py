@@ -1,0 +1,102 @@
+"""How uploaded files are read beside other work: with rests, large ones one at a time."""
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO, cast
+
+import httpx
+
+from config import Settings
+from main import create_app
+from models.validation import CsvContent
+from routers.paced_file import REST, PacedFile
+from routers.upload_limit import ORDINARY_BYTES
+from services.csv_processor import read_csv
+
+SOUND = b"name,address\nClinic,Sea Road 5\n"
+LARGE = SOUND + b"\n" * ORDINARY_BYTES
+
+
+class SlowReader:
+    """Stands for the service: reading a large file takes a while, or until `go` is set."""
+
+    def __init__(self, *, waits: bool = False) -> None:
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.reading = self.most = 0
+        self._waits = waits
+
+    async def wait_until_stopping(self) -> None:
+        await asyncio.Event().wait()
+
+    async def validate(self, file: BinaryIO) -> CsvContent:
+        if len(file.read()) > ORDINARY_BYTES:
+            self.begun.set()
+            self.reading += 1
+            self.most = max(self.most, self.reading)
+            await (self.go.wait() if self._waits else asyncio.sleep(0.05))
+            self.reading -= 1
+        return read_csv(file, max_rows=20)
+
+
+@asynccontextmanager
+async def serving(
+    service: SlowReader,
+) -> AsyncIterator[Callable[[bytes], Coroutine[Any, Any, bool]]]:
+    """Yield what uploads a file to an app on *service* and returns whether it is valid."""
+    app = create_app(Settings(_env_file=None))
+    app.state.service = service
+    transport = httpx.ASGITransport(app)
+    async with (
+        asyncio.timeout(20),
+        httpx.AsyncClient(transport=transport, base_url="http://service.test") as client,
+    ):
+
+        async def validate(content: bytes) -> bool:
+            files = {"file": ("x.csv", content, "text/csv")}
+            answer = await client.post("/hospitals/validate", files=files)
+            return bool(answer.json()["is_valid"])
+
+        yield validate
+
+
+async def test_large_files_are_read_one_at_a_time():
+    service = SlowReader()
+    async with serving(service) as validate:
+        assert await asyncio.gather(*[validate(LARGE) for _ in range(4)]) == [True] * 4
+
+    assert service.most == 1
+
+
+async def test_an_ordinary_file_does_not_wait_for_a_large_one():
+    service = SlowReader(waits=True)
+    async with serving(service) as validate, asyncio.TaskGroup() as group:
+        large = group.create_task(validate(LARGE))
+        await service.begun.wait()
+
+        assert await validate(SOUND)
+
+        assert not large.done()
+        service.go.set()
+
+
+def test_the_reader_of_a_large_file_rests_most_of_the_time():
+    rests_s: list[float] = []
+    file = PacedFile(io.BytesIO(SOUND + b",\n" * 200_000), rests_s.append)
+    worked_s = time.thread_time()
+
+    assert read_csv(cast("BinaryIO", file), max_rows=20).is_valid
+
+    worked_s = time.thread_time() - worked_s
+    assert sum(rests_s) > 0.8 * REST * worked_s
+    assert max(rests_s) < 0.2 * sum(rests_s)  # in pieces, not at the end
+
+
+def test_an_ordinary_file_is_read_as_if_there_were_no_rests():
+    content = SOUND + b"Clinic,Sea Road 5\n" * 19
+    file = cast("BinaryIO", PacedFile(io.BytesIO(content)))
+
+    assert read_csv(file, max_rows=20) == read_csv(io.BytesIO(content), max_rows=20)
+    assert not file.closed

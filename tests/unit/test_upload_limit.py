@@ -1,0 +1,123 @@
+"""What the middleware does about bodies that come slowly, on a virtual clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from models.errors import ShuttingDown, UploadStalled
+from routers.problem import UploadCutOff
+from routers.upload_limit import ORDINARY_BYTES, UploadLimit
+from tests.virtual_time import run_virtual
+
+STALL_S = 30.0
+
+
+class Sender:
+    """Sends pieces of a body, each after a pause, then nothing more."""
+
+    def __init__(self, *pieces: tuple[float, bytes, bool]) -> None:
+        self._pieces = list(pieces)
+
+    async def receive(self) -> Message:
+        if not self._pieces:
+            await asyncio.Event().wait()
+        pause_s, body, more = self._pieces.pop(0)
+        await asyncio.sleep(pause_s)
+        return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Service:
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+
+    async def wait_until_stopping(self) -> None:
+        await self.stopping.wait()
+
+
+def serve(
+    app: Callable[[Receive], Awaitable[None]], *senders: Sender, stop_s: float = 1e6
+) -> list[BaseException | None]:
+    """Have *app* read the bodies of all *senders* at once; return how that ended for each."""
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(receive)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    async def main() -> list[Any]:
+        service = Service()
+        asyncio.get_running_loop().call_later(stop_s, service.stopping.set)
+        state = SimpleNamespace(state=SimpleNamespace(service=service))
+        scope = {"type": "http", "headers": [], "path": "/", "app": state}
+        limit = UploadLimit(asgi, 10_000_000, STALL_S)
+        calls = [limit(scope, sender.receive, send) for sender in senders]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    return run_virtual(main())
+
+
+async def read_all(receive: Receive) -> None:
+    while (await receive())["more_body"]:
+        pass
+
+
+def test_a_sender_that_falls_silent_is_given_up():
+    (end,) = serve(read_all, Sender((STALL_S - 1, b"a", True)))
+
+    assert isinstance(end, UploadCutOff)
+    assert isinstance(end.error, UploadStalled)
+    assert end.headers == {"Connection": "close"}
+
+
+def test_a_sender_that_trickles_is_not_given_up():
+    assert serve(read_all, Sender(*[(STALL_S - 1, b"a", n < 99) for n in range(100)])) == [None]
+
+
+def test_a_sender_is_given_up_as_soon_as_the_service_stops():
+    ended_s: list[float] = []
+
+    async def timed(receive: Receive) -> None:
+        started_s = asyncio.get_running_loop().time()
+        try:
+            await read_all(receive)
+        finally:
+            ended_s.append(asyncio.get_running_loop().time() - started_s)
+
+    (end,) = serve(timed, Sender((5.0, b"a", True)), stop_s=10.0)
+
+    assert isinstance(end, UploadCutOff)
+    assert isinstance(end.error, ShuttingDown)
+    assert ended_s == [pytest.approx(10.0)]
+
+
+def test_after_the_body_a_client_may_be_silent_for_as_long_as_it_likes():
+    """An endpoint that waits for its client to go away is no stalled upload."""
+    silent_s = 100 * STALL_S
+
+    async def read_on(receive: Receive) -> None:
+        await read_all(receive)
+        await receive()
+
+    assert serve(read_on, Sender((0.0, b"a", False), (silent_s, b"", False))) == [None]
+
+
+def test_only_large_bodies_rest():
+    seconds: list[float] = []
+
+    async def timed(receive: Receive) -> None:
+        started_s = asyncio.get_running_loop().time()
+        await read_all(receive)
+        seconds.append(asyncio.get_running_loop().time() - started_s)
+
+    serve(timed, Sender((0.0, b"a" * ORDINARY_BYTES, False)))
+    large = [Sender(*[(0.0, b"a" * ORDINARY_BYTES, n < 99) for n in range(100)]) for _ in range(3)]
+    serve(timed, *large)
+
+    ordinary, *others = seconds
+    assert ordinary == 0
+    assert max(others) > 2.5 * 99 * 0.003  # in turns: three together take three times as long
