@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench clean
+.PHONY: help demo run test check format bench chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ bench: $(READY) ## Measure the headline speed, the pacing and the stalls against
 	@$(BIN)/python -m benchmarks.headline
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.stalls
+
+CHAOS ?= --minutes 5
+chaos: $(READY) ## Break everything for 5 minutes and count what is lost (CHAOS="--minutes 20 --seed 7")
+	@$(BIN)/python -m chaos $(CHAOS)
 
 clean: ## Remove the virtual environment and caches (never batch_storage)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
