@@ -19,6 +19,7 @@ from chaos.service import Service
 from chaos.verdict import Answer
 
 PATIENCE_S = 60.0
+UNREACHABLE_S = 4.0  # a client tries for so long to connect
 ASYNC = {"Prefer": "respond-async"}
 BOUNDARY = "chaos"
 LOOK_EVERY_S = 0.4
@@ -62,7 +63,7 @@ class Clients:
         self.counts["uploads"] += 1
         self.counts["rows"] += plan.rows
         try:
-            answer = self._understood(await self._send(plan), entry)
+            answer = self._understood(await self._send_when_it_serves(plan), entry)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             answer = Answer.NOT_SENT
         except (httpx.HTTPError, _WentAway, TimeoutError):
@@ -76,6 +77,17 @@ class Clients:
         if plan.kill_after and answer is Answer.ACCEPTED:
             self.counts["kills right after an answer"] += 1
             await self._service.kill_at_once(f"right after the answer to upload {plan.number}")
+
+    async def _send_when_it_serves(self, plan: Upload) -> httpx.Response:
+        """Send the file; again for a while when there was no connection, so nothing was sent."""
+        deadline_s = time.monotonic() + UNREACHABLE_S
+        while True:
+            try:
+                return await self._send(plan)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if time.monotonic() >= deadline_s:
+                    raise
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _send(self, plan: Upload) -> httpx.Response:
         headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}

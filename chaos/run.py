@@ -22,7 +22,6 @@ from chaos.upstream import Upstream
 from scripts.processes import DidNotStart
 
 LOOK_EVERY_S = 0.5
-REST_S = 70.0  # clients that wait give up after 60
 
 # Below the ports that systems give to outgoing connections: one of those must not take ours while
 # a server is down.

@@ -5,7 +5,7 @@ All times are seconds.
 
 CREATE_S = 0.1  # really 5
 PERIOD_S = 1.2  # really 60
-SETTLE_S = 0.75  # really 15: not as much shorter, since a busy machine stalls as it always did
+SETTLE_S = 1.5  # really 15: not as much shorter, since a busy machine stalls as it always did
 GRACE_S = 1.0  # really 8
 WAKE_S = 3.0  # really 90
 CLEANUP_AGE_S = 8.0  # really a day

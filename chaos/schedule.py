@@ -150,9 +150,9 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
             rule["status"] = luck.choice((500, 502, 503, 504))
         case FaultKind.LATE_ERROR:
             rule["status"] = luck.choice((500, 502, 503))
-            rule["seconds"] = luck.uniform(0.02, LATE_S)
+            rule["seconds"] = luck.uniform(0.05, LATE_S)
         case FaultKind.LATE:
-            rule["seconds"] = luck.uniform(0.02, LATE_S)
+            rule["seconds"] = luck.uniform(0.05, LATE_S)
         case FaultKind.SLOW:
             rule["seconds"] = luck.choice((0.2, 0.7, 1.5))  # beyond the service's patience too
         case FaultKind.GATEWAY:
@@ -166,7 +166,7 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
 
 # --- The tracks: endless, each with its own luck --------------------------------------------------
 
-BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)
+BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)
 RARE = (Endpoint.ROOT, Endpoint.DELETE_BATCH, Endpoint.GET, Endpoint.DELETE)
 ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 RULES_AT_A_TIME = 6
@@ -203,7 +203,7 @@ def _deck(luck: Random) -> list[Rule]:
     """Every kind at every endpoint where it makes sense, shuffled: none is left to luck alone."""
     general = [kind for kind in FaultKind if kind not in ONE_ENDPOINT]
     pairs = [(kind, endpoint) for kind in general for endpoint in (*BUSY, luck.choice(RARE))]
-    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 3 + [(FaultKind.FULL, Endpoint.CREATE)] * 4
+    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 4 + [(FaultKind.FULL, Endpoint.CREATE)] * 5
     if PARTIAL_ACTIVATIONS:
         pairs += [(FaultKind.PARTIAL, Endpoint.ACTIVATE)] * 5
     luck.shuffle(pairs)
@@ -236,7 +236,7 @@ def _bounces(luck: Random) -> Iterator[tuple[float, Bounce]]:
 def _forgettings(luck: Random) -> Iterator[tuple[float, Forgetting]]:
     at_s = 4.0
     while True:
-        at_s += luck.uniform(9.0, 24.0)
+        at_s += luck.uniform(8.0, 18.0)
         down_s = luck.choice((0.0, luck.uniform(0.1, 2.0), luck.uniform(2.0, 4.0)))
         yield at_s, Forgetting(by_kill=luck.random() < 0.5, down_s=down_s)
 

@@ -110,9 +110,9 @@ class Service:
         if not child.send(number):
             return
         self._journal.note(f"service {child.pid}: {number.name} {when}")
-        self.counts["kills (-9)" if end.by_kill else "SIGTERMs"] += 1
+        self.counts["kills (-9)" if end.by_kill else "kills (TERM)"] += 1
         if when:
-            self.counts["of these during start-up"] += 1
+            self.counts["kills during start-up"] += 1
         began_s = time.monotonic()
         try:
             status = await child.ended(GRACE_S + EXIT_MARGIN_S)

@@ -89,7 +89,7 @@ class Trouble:
             case Forgetting():
                 await self._forget(step)
             case Sleep(wake_s, status):
-                self._service.counts["sleeps of the directory"] += 1
+                self._service.counts["directory sleeps"] += 1
                 self._journal.note(f"directory: falls asleep, {wake_s:.1f} s to wake, {status}")
                 await self._upstream.sleep(wake_s, status)
             case Strangers(seconds):
@@ -108,9 +108,9 @@ class Trouble:
         await self._inspector.inspect(final=False)
         how = "its process is killed" if step.by_kill else "by its own order"
         self._journal.note(f"directory: forgets ({how}), down for {step.down_s:.1f} s")
-        self._service.counts["restarts of the directory"] += 1
+        self._service.counts["directory restarts"] += 1
         if step.by_kill:
-            self._service.counts["of these by kill -9"] += 1
+            self._service.counts["directory restarts by kill -9"] += 1
             await self._upstream.kill()
             self._ledger.forgotten(time.time())
             await asyncio.sleep(step.down_s)
@@ -122,7 +122,7 @@ class Trouble:
 
     async def _visit(self, seconds: float) -> None:
         self._strangers = True
-        self._service.counts["visits of strangers"] += 1
+        self._service.counts["directory visited by strangers"] += 1
         self._journal.note(f"directory: strangers use up its budget for {seconds:.1f} s")
         try:
             await self._upstream.misbehave(())
