@@ -169,7 +169,6 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
 BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)
 RARE = (Endpoint.ROOT, Endpoint.DELETE_BATCH, Endpoint.GET, Endpoint.DELETE)
 ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
-RULES_AT_A_TIME = 6
 
 
 def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
@@ -192,11 +191,13 @@ def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
 
 
 def _faults(luck: Random) -> Iterator[tuple[float, Faults]]:
+    """Every second a few or many: among many, a batch that waits for one outlives another."""
     deck: list[Rule] = []
     for second in range(1, 10**9):
-        if len(deck) < RULES_AT_A_TIME:
-            deck = _deck(luck)
-        yield float(second), Faults(tuple(deck.pop() for _ in range(RULES_AT_A_TIME)))
+        number = luck.choice((1, 2, 2, 10))
+        if len(deck) < number:
+            deck += _deck(luck)
+        yield float(second), Faults(tuple(deck.pop(0) for _ in range(number)))
 
 
 def _deck(luck: Random) -> list[Rule]:
