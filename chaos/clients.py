@@ -74,9 +74,8 @@ class Clients:
             f"upload {plan.number}: {plan.rows} rows, {plan.identical} identical, {plan.manner}: "
             f"{answer}, batch {entry.batch_id}"
         )
-        if plan.kill_after and answer is Answer.ACCEPTED:
-            self.counts["kills right after an answer"] += 1
-            await self._service.kill_at_once(f"right after the answer to upload {plan.number}")
+        if plan.end_after is not None and answer is Answer.ACCEPTED:
+            await self._service.end_at_once(plan.end_after, "right after an answer")
 
     async def _send_when_it_serves(self, plan: Upload) -> httpx.Response:
         """Send the file; again for a while when there was no connection, so nothing was sent."""

@@ -50,6 +50,14 @@ class Damage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How a service process ends: by which signal, and how long after its start began."""
+
+    by_kill: bool
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A client uploads a file."""
 
@@ -58,7 +66,7 @@ class Upload:
     identical: int
     manner: Manner
     patience_s: float  # of a client that leaves
-    kill_after: bool  # the service is killed as soon as its answer is there
+    end_after: End | None  # the service ends as soon as its answer is there
 
     @property
     def contents(self) -> tuple[Content, ...]:
@@ -67,17 +75,9 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """The directory misbehaves by these rules, in place of those before."""
+    """The directory misbehaves by these rules too."""
 
     rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a service process ends: by which signal, and how long after its start began."""
-
-    by_kill: bool
-    after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,9 @@ def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
                 identical=luck.choice((0, 0, 2, 3)) if rows >= 3 else 0,
                 manner=luck.choices(list(Manner), (5, 7, 3, 1))[0],
                 patience_s=luck.uniform(0.0, 0.5),
-                kill_after=luck.random() < 0.1,
+                end_after=luck.choices((None, End(by_kill=True), End(by_kill=False)), (18, 2, 1))[
+                    0
+                ],
             ),
         )
 
@@ -204,7 +206,7 @@ def _deck(luck: Random) -> list[Rule]:
     """Every kind at every endpoint where it makes sense, shuffled: none is left to luck alone."""
     general = [kind for kind in FaultKind if kind not in ONE_ENDPOINT]
     pairs = [(kind, endpoint) for kind in general for endpoint in (*BUSY, luck.choice(RARE))]
-    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 4 + [(FaultKind.FULL, Endpoint.CREATE)] * 5
+    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 6 + [(FaultKind.FULL, Endpoint.CREATE)] * 5
     if PARTIAL_ACTIVATIONS:
         pairs += [(FaultKind.PARTIAL, Endpoint.ACTIVATE)] * 5
     luck.shuffle(pairs)

@@ -19,7 +19,7 @@ from chaos.schedule import Bounce, End, FullDisk
 from scripts.processes import ROOT, DidNotStart
 
 START_S = 60.0  # most that a start may take, on a machine that has much else to do
-PLAIN_EXITS = (0, -signal.SIGTERM)
+EXITS = (0, -signal.SIGTERM, -signal.SIGKILL)
 
 
 class Service:
@@ -71,16 +71,17 @@ class Service:
             for end in bounce.starts_cut_short:
                 await self._spawn()
                 await asyncio.sleep(end.after_s)
-                await self._end(end, "during its start-up")
+                await self._end(end, "during start-up")
             await self._until_it_serves()
 
-    async def kill_at_once(self, why: str) -> None:
-        """Kill it now, whoever is at it, and see to it that it is started again."""
-        if self._child is not None and self._child.send(signal.SIGKILL):
-            self.counts["kills (-9)"] += 1
-            self._journal.note(f"service {self._child.pid}: SIGKILL {why}")
+    async def end_at_once(self, end: End, why: str) -> None:
+        """End it now, whoever is at it, and see to it that it is started again."""
+        child = self._child
+        if child is None or not self._signal(child, end, why):
+            return
         async with self._lock:
-            if self._child is None or not self._child.is_alive or self._child.ended_by_us:
+            if self._child is child:  # else somebody has started another one meanwhile
+                await self._wait_for(child)
                 await self._until_it_serves()
 
     async def restart_plainly(self) -> None:
@@ -103,16 +104,22 @@ class Service:
         await self._client.aclose()
 
     async def _end(self, end: End, when: str = "") -> None:
-        child = self._child
-        if child is None:
-            return
+        if self._child is not None and self._signal(self._child, end, when):
+            await self._wait_for(self._child)
+
+    def _signal(self, child: Child, end: End, when: str) -> bool:
+        """Send the signal of *end*; False if the process has ended already."""
         number = signal.SIGKILL if end.by_kill else signal.SIGTERM
         if not child.send(number):
-            return
+            return False
         self._journal.note(f"service {child.pid}: {number.name} {when}")
         self.counts["kills (-9)" if end.by_kill else "kills (TERM)"] += 1
         if when:
-            self.counts["kills during start-up"] += 1
+            self.counts[f"kills {when}"] += 1
+        return True
+
+    async def _wait_for(self, child: Child) -> None:
+        """Return when *child*, which has a signal, has ended: plainly and within its grace."""
         began_s = time.monotonic()
         try:
             status = await child.ended(GRACE_S + EXIT_MARGIN_S)
@@ -120,9 +127,8 @@ class Service:
             self._fail(f"service {child.pid} did not exit within its grace")
             child.send(signal.SIGKILL)
             status = await child.ended()
-        else:
-            if not end.by_kill and status not in (*PLAIN_EXITS, -signal.SIGKILL):
-                self._fail(f"service {child.pid}: exit status {status} after SIGTERM")
+        if status not in EXITS:
+            self._fail(f"service {child.pid}: exit status {status} after a signal")
         seconds = time.monotonic() - began_s
         self._journal.note(f"service {child.pid}: ended with {status} after {seconds:.2f} s")
 

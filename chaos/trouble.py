@@ -25,6 +25,7 @@ from chaos.schedule import (
 from chaos.service import Service
 from chaos.upstream import Upstream
 
+MOST_RULES = 14  # in force at a time: those that nobody met yet stay for a while
 TWINS = 12  # foreign hospitals with the content of an upload that is yet to come
 
 
@@ -102,7 +103,8 @@ class Trouble:
             return  # down, or others would meet the faults that are meant for the service
         said = ", ".join(f"{rule['kind']} at {rule['endpoint']}" for rule in rules)
         self._journal.note(f"faults: {said}")
-        await self._upstream.misbehave(rules)
+        unmet = await self._upstream.rules()
+        await self._upstream.misbehave([*rules, *unmet][:MOST_RULES])
 
     async def _forget(self, step: Forgetting) -> None:
         await self._inspector.inspect(final=False)

@@ -103,7 +103,7 @@ def due(standing: Standing, *, final: bool) -> Due:
     if standing.taken_back or standing.answer in (Answer.REFUSED, Answer.NOT_SENT):
         return Due.NOTHING
     if standing.batch_id is not None or standing.answer is Answer.ACCEPTED:
-        return Due.LOST if final else Due.ANYTHING
+        return Due.LOST  # at any time: it is on disk before anybody is told of it
     return Due.NOTHING if final or standing.handled else Due.ANYTHING
 
 

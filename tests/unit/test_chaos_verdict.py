@@ -125,8 +125,9 @@ def test_a_batch_that_cannot_be_brought_to_an_end_is_lost(status: str):
         replace(RESUMABLE, kept=False, answer=Answer.UNKNOWN),
     ],
 )
-def test_a_batch_that_was_accepted_and_is_gone_is_lost(gone: Standing):
-    assert counted(gone, []) == {Wrong.LOST: 1}
+@pytest.mark.parametrize("final", [False, True])
+def test_a_batch_that_was_accepted_and_is_gone_is_lost_at_any_time(gone: Standing, final: bool):
+    assert counted(gone, [], final=final) == {Wrong.LOST: 1}
 
 
 def test_a_completed_batch_that_was_cleaned_up_is_still_due():
@@ -159,7 +160,6 @@ def test_what_is_under_way_is_judged_at_the_end_only():
         RESUMABLE,
         Standing(1, ROWS, Answer.OPEN),
         Standing(1, ROWS, Answer.UNKNOWN),
-        Standing(1, ROWS, Answer.ACCEPTED),
     ):
         assert due(standing, final=False) is Due.ANYTHING
 
@@ -180,7 +180,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def begun(ledger: Ledger) -> Entry:
-    plan = Upload(1, 3, 2, Manner.ASYNC, patience_s=0.0, kill_after=False)
+    plan = Upload(1, 3, 2, Manner.ASYNC, patience_s=0.0, end_after=None)
     return ledger.begin(plan)
 
 
