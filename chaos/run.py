@@ -63,7 +63,12 @@ async def _run(
         await trouble.welcome_foreigners()
         await service.start()
         await _alongside(
-            trouble.run, clients.tend, clients.poll, clients.clean, _looking(inspector)
+            trouble.run,
+            trouble.inspect_now_and_then,
+            clients.tend,
+            clients.poll,
+            clients.clean,
+            _looking(inspector),
         )
         await heal(service, upstream, journal)
         await settle(clients, inspector, ledger, journal)

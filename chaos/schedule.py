@@ -144,15 +144,15 @@ def schedule(seed: int, seconds: float) -> list[Timed]:
 
 def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
     """Return a rule for *kind* at *endpoint* with the details that the kind leaves open."""
-    rule: Rule = {"kind": kind, "endpoint": endpoint, "times": luck.choice((1, 1, 2))}
+    rule: Rule = {"kind": kind, "endpoint": endpoint, "times": luck.choice((1, 1, 1, 2))}
     match kind:
         case FaultKind.ERROR_BEFORE | FaultKind.ERROR_AFTER | FaultKind.PARTIAL:
             rule["status"] = luck.choice((500, 502, 503, 504))
         case FaultKind.LATE_ERROR:
             rule["status"] = luck.choice((500, 502, 503))
-            rule["seconds"] = luck.uniform(0.05, LATE_S)
+            rule["seconds"] = luck.uniform(0.1, LATE_S)
         case FaultKind.LATE:
-            rule["seconds"] = luck.uniform(0.05, LATE_S)
+            rule["seconds"] = luck.uniform(0.1, LATE_S)
         case FaultKind.SLOW:
             rule["seconds"] = luck.choice((0.2, 0.7, 1.5))  # beyond the service's patience too
         case FaultKind.GATEWAY:
@@ -196,7 +196,7 @@ def _faults(luck: Random) -> Iterator[tuple[float, Faults]]:
     """Every second a few or many: among many, a batch that waits for one outlives another."""
     deck: list[Rule] = []
     for second in range(1, 10**9):
-        number = luck.choice((1, 2, 2, 10))
+        number = luck.choice((1, 1, 2, 2, 3, 9))
         if len(deck) < number:
             deck += _deck(luck)
         yield float(second), Faults(tuple(deck.pop(0) for _ in range(number)))
@@ -216,7 +216,7 @@ def _deck(luck: Random) -> list[Rule]:
 def _bounces(luck: Random) -> Iterator[tuple[float, Bounce]]:
     at_s = 1.0
     while True:
-        at_s += luck.uniform(2.5, 6.5)
+        at_s += luck.uniform(2.5, 9.0)
         down_s = luck.choice((0.0, 0.0, luck.uniform(0.0, 1.5)))
         in_start = luck.choice((0, 0, 0, 1, 1, 2))
         yield (

@@ -25,7 +25,10 @@ from chaos.schedule import (
 from chaos.service import Service
 from chaos.upstream import Upstream
 
-MOST_RULES = 14  # in force at a time: those that nobody met yet stay for a while
+# Rules that nobody met yet stay, up to so many in force: a batch that meets many faults at once is
+# delayed by one until the harm of another is past.
+MOST_RULES = 4
+INSPECT_EVERY_S = 3.0
 TWINS = 12  # foreign hospitals with the content of an upload that is yet to come
 
 
@@ -59,6 +62,13 @@ class Trouble:
             for timed in self._steps:
                 await asyncio.sleep(started_s + timed.at_s - time.monotonic())
                 tasks.create_task(self._do(timed.step))
+
+    async def inspect_now_and_then(self) -> None:
+        """Compare the directory with what is due, between its restarts; never ends."""
+        while True:
+            await asyncio.sleep(INSPECT_EVERY_S)
+            async with self._directory:
+                await self._inspector.inspect(final=False)
 
     async def welcome_foreigners(self) -> None:
         """Put foreign hospitals into the directory, some with contents of uploads to come."""
@@ -104,7 +114,7 @@ class Trouble:
         said = ", ".join(f"{rule['kind']} at {rule['endpoint']}" for rule in rules)
         self._journal.note(f"faults: {said}")
         unmet = await self._upstream.rules()
-        await self._upstream.misbehave([*rules, *unmet][:MOST_RULES])
+        await self._upstream.misbehave([*rules, *unmet][: max(MOST_RULES, len(rules))])
 
     async def _forget(self, step: Forgetting) -> None:
         await self._inspector.inspect(final=False)
