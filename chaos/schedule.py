@@ -82,11 +82,17 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """The service ends and is started again, now and then with ends during its start-up."""
+    """The service ends and is started again.
+
+    Attributes:
+        down_s: How long it is down.
+        damages: What happens to checkpoints meanwhile, each with the luck (0 to 1) that says which.
+        starts_cut_short: Starts that end like this before the one that lasts.
+    """
 
     end: End
     down_s: float
-    damages: tuple[tuple[Damage, float], ...]  # with the luck that says to which checkpoint
+    damages: tuple[tuple[Damage, float], ...]
     starts_cut_short: tuple[End, ...]
 
 
@@ -150,9 +156,9 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
             rule["status"] = luck.choice((500, 502, 503, 504))
         case FaultKind.LATE_ERROR:
             rule["status"] = luck.choice((500, 502, 503))
-            rule["seconds"] = luck.uniform(0.1, LATE_S)
+            rule["seconds"] = LATE_S * luck.choice((0.2, 0.5, 0.8, 1.0))
         case FaultKind.LATE:
-            rule["seconds"] = luck.uniform(0.1, LATE_S)
+            rule["seconds"] = LATE_S * luck.choice((0.2, 0.5, 0.8, 1.0))
         case FaultKind.SLOW:
             rule["seconds"] = luck.choice((0.2, 0.7, 1.5))  # beyond the service's patience too
         case FaultKind.GATEWAY:
@@ -168,6 +174,7 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
 
 BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)
 RARE = (Endpoint.ROOT, Endpoint.DELETE_BATCH, Endpoint.GET, Endpoint.DELETE)
+ENDS_AFTER_ANSWERS = (None, End(by_kill=True), End(by_kill=False))
 ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 
 
@@ -185,9 +192,7 @@ def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
                 identical=luck.choice((0, 0, 2, 3)) if rows >= 3 else 0,
                 manner=luck.choices(list(Manner), (5, 7, 3, 1))[0],
                 patience_s=luck.uniform(0.0, 0.5),
-                end_after=luck.choices((None, End(by_kill=True), End(by_kill=False)), (18, 2, 1))[
-                    0
-                ],
+                end_after=luck.choices(ENDS_AFTER_ANSWERS, (18, 2, 1))[0],
             ),
         )
 
