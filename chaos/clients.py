@@ -121,12 +121,12 @@ class Clients:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
                 for batch_id in await self._stopped():
+                    if batch_id in self._busy:
+                        continue
                     work = self._chosen(batch_id)
-                    if work is not None and batch_id not in self._busy:
+                    if work is not None:
                         self._busy.add(batch_id)
                         tasks.create_task(self._alone(batch_id, work))
-                    elif work is not None:
-                        work.close()
 
     async def poll(self) -> None:
         """Ask for the progress of this and that batch; never ends."""

@@ -32,6 +32,7 @@ class Upstream:
 
     Attributes:
         foreign: Hospitals that are none of the service's business, by id, as they were put there.
+        failures: What it did that it never may: tracebacks.
     """
 
     def __init__(self, folder: Path, port: int, seed: int, journal: Journal) -> None:
