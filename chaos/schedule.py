@@ -173,7 +173,9 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
 # --- The tracks: endless, each with its own luck --------------------------------------------------
 
 BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)
-RARE = (Endpoint.ROOT, Endpoint.DELETE_BATCH, Endpoint.GET, Endpoint.DELETE)
+# The service gets and deletes single hospitals only to remove surplus copies, and changes or lists
+# all of them never. Surplus copies come of late work beyond the promise alone.
+RARE = (Endpoint.ROOT, Endpoint.DELETE_BATCH)
 ENDS_AFTER_ANSWERS = (None, End(by_kill=True), End(by_kill=False))
 ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 
@@ -212,8 +214,10 @@ def _deck(luck: Random) -> list[Rule]:
     general = [kind for kind in FaultKind if kind not in ONE_ENDPOINT]
     pairs = [(kind, endpoint) for kind in general for endpoint in (*BUSY, luck.choice(RARE))]
     pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 6 + [(FaultKind.FULL, Endpoint.CREATE)] * 5
+    # What tempts most to send a row twice.
+    pairs += [(FaultKind.LATE, Endpoint.CREATE), (FaultKind.LATE_ERROR, Endpoint.CREATE)] * 4
     if PARTIAL_ACTIVATIONS:
-        pairs += [(FaultKind.PARTIAL, Endpoint.ACTIVATE)] * 5
+        pairs += [(FaultKind.PARTIAL, Endpoint.ACTIVATE)] * 15
     luck.shuffle(pairs)
     return [rules_of(kind, endpoint, luck) for kind, endpoint in pairs]
 
