@@ -5,6 +5,7 @@ Everything here is quick enough for the event loop: a few dozen files of some ki
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -93,6 +94,4 @@ def _damaged(sound: bytes, how: Damage, luck: Random) -> bytes:
         case Damage.EMPTIED:
             return b""
         case Damage.OTHER_VERSION:
-            return sound.replace(b'"version": 1', b'"version": 2').replace(
-                b'"version":1', b'"version":2'
-            )
+            return re.sub(rb'"version": *\d+', b'"version": 999', sound, count=1)
