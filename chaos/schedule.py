@@ -183,7 +183,7 @@ ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
     at_s, number = 0.0, 0
     while True:
-        at_s += luck.expovariate(1 / 0.9)
+        at_s += luck.expovariate(1 / 1.1)
         number += 1
         rows = luck.choice((1, 1, 2, 3, 5, 8, 20))
         yield (
@@ -225,7 +225,8 @@ def _deck(luck: Random) -> list[Rule]:
 def _bounces(luck: Random) -> Iterator[tuple[float, Bounce]]:
     at_s = 1.0
     while True:
-        at_s += luck.uniform(2.5, 9.0)
+        # Calm spells in between: under a backlog every row waits so long that late work is past.
+        at_s += luck.choice((luck.uniform(2.0, 6.0),) * 3 + (luck.uniform(8.0, 14.0),))
         down_s = luck.choice((0.0, 0.0, luck.uniform(0.0, 1.5)))
         in_start = luck.choice((0, 0, 0, 1, 1, 2))
         yield (
