@@ -183,7 +183,7 @@ ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
     at_s, number = 0.0, 0
     while True:
-        at_s += luck.expovariate(1 / 1.1)
+        at_s += luck.expovariate(1 / 1.3)
         number += 1
         rows = luck.choice((1, 1, 2, 3, 5, 8, 20))
         yield (
