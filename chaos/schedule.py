@@ -203,7 +203,7 @@ def _faults(luck: Random) -> Iterator[tuple[float, Faults]]:
     """Every second a few or many: among many, a batch that waits for one outlives another."""
     deck: list[Rule] = []
     for second in range(1, 10**9):
-        number = luck.choice((1, 1, 2, 2, 3, 9))
+        number = luck.choice((1, 2, 2, 3, 9))
         if len(deck) < number:
             deck += _deck(luck)
         yield float(second), Faults(tuple(deck.pop(0) for _ in range(number)))
@@ -213,7 +213,7 @@ def _deck(luck: Random) -> list[Rule]:
     """Every kind at every endpoint where it makes sense, shuffled: none is left to luck alone."""
     general = [kind for kind in FaultKind if kind not in ONE_ENDPOINT]
     pairs = [(kind, endpoint) for kind in general for endpoint in (*BUSY, luck.choice(RARE))]
-    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 6 + [(FaultKind.FULL, Endpoint.CREATE)] * 5
+    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 8 + [(FaultKind.FULL, Endpoint.CREATE)] * 8
     # What tempts most to send a row twice.
     pairs += [(FaultKind.LATE, Endpoint.CREATE), (FaultKind.LATE_ERROR, Endpoint.CREATE)] * 4
     if PARTIAL_ACTIVATIONS:
