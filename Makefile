@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench load fuzz fuzz-bytes clean
+.PHONY: help demo run test check format bench load fuzz fuzz-bytes chaos mutants clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,15 @@ load: $(READY) ## Put 200 uploads and 100 followers on the service at once, roun
 
 fuzz: $(READY) ## Send random requests to the running service (4 minutes); FUZZ_SEED=n sends those of a run again
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-200} $(BIN)/python -m pytest -q -s tests/e2e/test_api_fuzz.py
+
+HISTORIES ?= 1000
+chaos: $(READY) ## Break everything at random, 5 minutes and 1000 histories (MINUTES=20 SEED=7 HISTORIES=9)
+	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -q -p no:logging tests/integration/test_histories.py \
+		$(if $(SEED),--hypothesis-seed=$(SEED))
+	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+mutants: $(READY) ## Put mistakes into a copy of the service and see a test find each of them (2 minutes)
+	@$(BIN)/python -m tests.mutants
 
 clean: ## Remove the virtual environment and caches (never batch_storage)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,7 +15,7 @@ from directory.answers import (
     server_error,
 )
 from directory.calls import Call, Endpoint
-from directory.faults import FaultBook, FaultKind, FaultRule
+from directory.faults import LONGEST_HANG_S, FaultBook, FaultKind, FaultRule
 from directory.gate import Gate
 from directory.jobs import Jobs
 from directory.limits import FixedWindows, limits_of
@@ -124,7 +124,7 @@ class Desk:
                 return batch_full(self.settings.batch_limit)
             case FaultKind.PARTIAL:
                 return self._operations.activate_half(call, rule.status)
-            case FaultKind.LATE | FaultKind.LATE_ERROR:
+            case FaultKind.LATE | FaultKind.LATE_ERROR | FaultKind.STALL:
                 if self._operations.turn_away(call) is None:
                     self._jobs.start(self._finish(call, rule.seconds))
                 return DROPPED
@@ -154,6 +154,8 @@ class Desk:
             await self._jobs.first_of(asyncio.sleep(rule.seconds))
         elif rule.kind is FaultKind.HANG:
             await self._jobs.first_of(asyncio.sleep(rule.seconds), client_leaves())
+        elif rule.kind is FaultKind.STALL:
+            await self._jobs.first_of(asyncio.sleep(LONGEST_HANG_S), client_leaves())
         return _disguise(answer, rule)
 
     def _refuse(self, call: Call) -> Answer:
@@ -164,7 +166,7 @@ class Desk:
 def _disguise(answer: Answer, rule: FaultRule) -> Answer:
     """Return what arrives in the place of *answer* when *rule* strikes on its way."""
     match rule.kind:
-        case FaultKind.DROP_AFTER | FaultKind.HANG | FaultKind.LATE:
+        case FaultKind.DROP_AFTER | FaultKind.HANG | FaultKind.LATE | FaultKind.STALL:
             return DROPPED
         case FaultKind.ERROR_AFTER:
             return server_error(rule.status)

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from directory.calls import Call, Endpoint
 
+LONGEST_HANG_S = 3600.0
+
 
 class FaultKind(StrEnum):
     """What goes wrong; "applied" for a read means that its answer was worked out."""
@@ -26,6 +28,7 @@ class FaultKind(StrEnum):
     HANG = "hang"  # applied, no answer for `seconds` or until the client leaves, then dropped
     LATE = "late"  # connection dropped at once, applied `seconds` later
     LATE_ERROR = "late_error"  # `status` with HTML at once, applied `seconds` later
+    STALL = "stall"  # no answer until the client leaves, applied `seconds` later
     REFUSE = "refuse"  # 429, nothing applied, no hit counted
     GATEWAY = "gateway"  # `status` with HTML by something in between, no hit counted
     SLOW = "slow"  # the right answer, `seconds` later than usual
@@ -41,7 +44,7 @@ ONLY_FOR = {
     FaultKind.PARTIAL: Endpoint.ACTIVATE,
 }
 _STATUS: dict[str, int] = {FaultKind.GATEWAY: 404, FaultKind.LATE_ERROR: 502}
-_SECONDS: dict[str, float] = {FaultKind.HANG: 3600.0}
+_SECONDS: dict[str, float] = {FaultKind.HANG: LONGEST_HANG_S}
 
 
 class FaultRule(BaseModel):
@@ -52,7 +55,7 @@ class FaultRule(BaseModel):
         skip: How many matching requests pass unharmed first.
         probability: Chance that a matching request meets it.
         name: Only creates of a hospital with this name.
-        seconds: For hang (default 3600), late, late_error and slow (default 5).
+        seconds: For hang (default 3600), late, late_error, stall and slow (default 5).
         status: For error_before, error_after and partial (default 500), gateway (404) and
             late_error (502).
     """

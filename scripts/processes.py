@@ -43,7 +43,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 cwd=log.parent,  # not the checkout: a developer's .env is not for us
-                env=_clean_environment() | environment,
+                env=clean_environment() | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -110,7 +110,8 @@ def start_service(
     return Server(arguments, port, "/health", environment, folder / f"service-{port}.log")
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """Return what every server needs of this environment, and no setting of the service."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
         "PYTHONPATH": str(ROOT),

@@ -246,6 +246,16 @@ async def test_a_gateway_can_give_up_on_a_create_that_is_stored_later(client: ht
     assert (await stats(client))["committed"] == 1
 
 
+async def test_a_stalled_create_is_stored_after_its_client_gave_up(client: httpx.AsyncClient):
+    await fault(client, "stall", seconds=0.5)
+
+    with pytest.raises(httpx.ReadTimeout):
+        await create(client, timeout=httpx.Timeout(DEADLINE_S, read=0.1))
+
+    assert await stored(client) == []
+    await until(lambda: _differs(client, []))
+
+
 async def test_a_late_create_does_not_survive_a_restart(client: httpx.AsyncClient):
     await fault(client, "late_error", seconds=LATE_S)
     await create(client)

@@ -82,6 +82,8 @@ CREATE_FAULTS = [
     {"kind": "late", "seconds": 4},
     {"kind": "late", "seconds": 14},
     {"kind": "late_error", "seconds": 14},
+    {"kind": "stall", "seconds": 20},
+    {"kind": "stall", "seconds": 40},  # later than the service waits for an answer
     {"kind": "refuse"},
     {"kind": "lose"},
     {"kind": "full"},

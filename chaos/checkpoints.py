@@ -1,0 +1,97 @@
+"""The service's folder of checkpoints, as an operator sees it: read, damaged and mended.
+
+Everything here is quick enough for the event loop: a few dozen files of some kilobytes.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+from chaos.ledger import Seen
+from chaos.schedule import Damage
+
+SET_ASIDE = ".json.set-aside"
+
+
+class Checkpoints:
+    """The folder *folder*, which the service makes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sound: dict[str, bytes] = {}  # what damaged ones were before
+
+    def kept(self, known: Iterable[str]) -> list[Seen]:
+        """Return every batch in the folder that can be read.
+
+        Args:
+            known: Batches to look for by name: a listing may miss a file that is being replaced.
+        """
+        names = {path.stem for path in self.folder.glob("*.json")} | set(known)
+        return [seen for name in sorted(names) if (seen := self._read(name)) is not None]
+
+    def damage(self, how: Damage, luck: float) -> str | None:
+        """Damage one checkpoint; return its batch id, or None if there is none.
+
+        Args:
+            how: In which way.
+            luck: 0 to 1: which one.
+        """
+        paths = [
+            path for path in sorted(self.folder.glob("*.json")) if path.stem not in self._sound
+        ]
+        if not paths:
+            return None
+        path = paths[int(luck * len(paths))]
+        sound = path.read_bytes()
+        path.write_bytes(_damaged(sound, how, Random(luck)))
+        self._sound[path.stem] = sound
+        return path.stem
+
+    def mend(self) -> list[str]:
+        """Mend what was damaged, as README tells operators to; return the batch ids.
+
+        The editor's part is done by putting back what stood there before. An empty file leaves
+        nothing to mend: it stays set aside.
+        """
+        mended = []
+        for aside in self.folder.glob(f"*{SET_ASIDE}"):
+            batch_id = aside.name.removesuffix(SET_ASIDE)
+            if batch_id in self._sound and aside.stat().st_size:
+                aside.write_bytes(self._sound.pop(batch_id))
+                aside.rename(self.folder / f"{batch_id}.json")
+                mended.append(batch_id)
+        return mended
+
+    def _read(self, name: str) -> Seen | None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            document = json.loads((self.folder / f"{name}.json").read_bytes())
+            first = document["rows"][0]
+            return Seen(
+                batch_id=document["batch_id"],
+                status=document["status"],
+                updated_at=datetime.fromisoformat(document["updated_at"]).timestamp(),
+                content=(first["name"], first["address"], first["phone"] or ""),
+            )
+        return None
+
+
+def _damaged(sound: bytes, how: Damage, luck: Random) -> bytes:
+    """Return a document that cannot be read any more."""
+    match how:
+        case Damage.CUT_OFF:
+            return sound[: luck.randrange(1, len(sound) - 2)]
+        case Damage.FLIPPED:
+            # The highest bit: a flip that leaves a readable document cannot be told from a change
+            # by hand, and would be loaded as what it says.
+            flipped = bytearray(sound)
+            for place in luck.sample(range(len(sound)), 5):
+                flipped[place] ^= 0x80
+            return bytes(flipped)
+        case Damage.EMPTIED:
+            return b""
+        case Damage.OTHER_VERSION:
+            return re.sub(rb'"version": *\d+', b'"version": 999', sound, count=1)

@@ -1,0 +1,139 @@
+"""One run: start everything, disturb it, heal it, compare."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+
+from chaos.clients import Clients
+from chaos.ending import heal, settle
+from chaos.inspector import Inspector
+from chaos.journal import Journal
+from chaos.ledger import Ledger
+from chaos.schedule import schedule
+from chaos.service import Service
+from chaos.table import Result
+from chaos.trouble import Trouble
+from chaos.upstream import Upstream
+from scripts.processes import DidNotStart
+
+LOOK_EVERY_S = 0.5
+
+# Below the ports that systems give to outgoing connections: one of those must not take ours while
+# a server is down.
+PORTS = range(20_000, 30_000)
+
+
+async def run(folder: Path, minutes: float, seed: int, least: int) -> Result:
+    """Run the real service and directory through *minutes* of trouble.
+
+    Args:
+        folder: Where logs, checkpoints and the journal go.
+        minutes: How long; healing and comparing come on top.
+        seed: Of the schedule.
+        least: Requests that must meet each kind of fault.
+    """
+    async with AsyncExitStack() as stack:
+        journal = stack.enter_context(Journal(folder / "journal.log"))
+        return await _run(folder, minutes, seed, least, journal, stack)
+
+
+async def _run(
+    folder: Path, minutes: float, seed: int, least: int, journal: Journal, stack: AsyncExitStack
+) -> Result:
+    steps = schedule(seed, minutes * 60)
+    journal.note(f"seed {seed}, {minutes:g} minutes, {len(steps)} steps")
+    ports = await _free_ports(2)
+    ledger = Ledger(journal)
+    upstream = Upstream(folder, ports[0], seed, journal)
+    stack.push_async_callback(upstream.close)
+    service = Service(folder, ports[1], upstream.url, ledger, journal)
+    stack.push_async_callback(service.close)
+    clients = Clients(service, ledger, journal, Random(f"{seed} clients"))
+    stack.push_async_callback(clients.close)
+    inspector = Inspector(service, upstream, ledger, journal)
+    trouble = Trouble(steps, service, upstream, clients, inspector, ledger, journal)
+
+    broken: list[str] = []
+    try:
+        await upstream.start()
+        await trouble.welcome_foreigners()
+        await service.start()
+        await _alongside(
+            trouble.run,
+            trouble.inspect_now_and_then,
+            clients.tend,
+            clients.poll,
+            clients.clean,
+            _looking(inspector),
+        )
+        await heal(service, upstream, journal)
+        await settle(clients, inspector, ledger, journal)
+        await inspector.inspect(final=True)
+    except* DidNotStart as group:
+        broken += [str(error) for error in group.exceptions]
+    return Result(
+        least=least,
+        counts=_counted(ledger, clients.counts, service.counts),
+        faulted=await upstream.faulted() if not broken else Counter(),
+        findings=list(ledger.findings),
+        failures=broken + service.failures + clients.failures + upstream.failures,
+    )
+
+
+async def _alongside(
+    main: Callable[[], Awaitable[None]], *others: Callable[[], Awaitable[None]]
+) -> None:
+    """Run *main* to its end and *others*, which have none, as long."""
+
+    async def first() -> None:
+        await main()
+        for task in endless:
+            task.cancel()
+
+    async def until_cancelled(other: Callable[[], Awaitable[None]]) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await other()
+
+    async with asyncio.TaskGroup() as tasks:
+        endless = [tasks.create_task(until_cancelled(other)) for other in others]
+        tasks.create_task(first())
+
+
+def _looking(inspector: Inspector) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        while True:
+            inspector.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    return look
+
+
+def _counted(ledger: Ledger, *counted: Counter[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for counter in counted:
+        counts |= dict(sorted(counter.items()))
+    entries = ledger.entries
+    counts["batches completed"] = sum(entry.status == "completed" for entry in entries)
+    counts["completed while the directory forgot (exempt)"] = sum(
+        entry.unchecked for entry in entries
+    )
+    counts["batches with a damaged checkpoint (apart)"] = sum(entry.damaged for entry in entries)
+    return counts
+
+
+async def _free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nobody uses now, from those that are lent to nobody."""
+    free: list[int] = []
+    luck = Random(time.time_ns())
+    while len(free) < count:
+        port = luck.choice(PORTS)
+        with contextlib.suppress(OSError):
+            server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", port)
+            server.close()
+            free.append(port)
+    return free

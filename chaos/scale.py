@@ -1,0 +1,34 @@
+"""How fast everything is: the directory's real proportions, some fifty times as fast.
+
+All times are seconds.
+"""
+
+CREATE_S = 0.1  # really 5
+PERIOD_S = 1.2  # really 60
+SETTLE_S = 1.5  # really 15: not as much shorter, since a busy machine stalls as it always did
+GRACE_S = 1.0  # really 8
+WAKE_S = 3.0  # really 90
+PATIENCE_S = 1.0  # of the service with one request; really 30
+CLEANUP_AGE_S = 8.0  # really a day
+
+# A create that is carried out later than SETTLE_S after the directory answered again is outside
+# the promise (README, "Limits"; docs/decisions/0002): nobody outside the directory can rule it
+# out. So no late fault is later than this; the rest is for the machine's own stalls. It is longer
+# than a service takes that sends a row again without settling, so that such a one is found out.
+LATE_S = 1.0
+
+# A SIGTERM'd service has its grace, and this to write its last checkpoints or to finish starting.
+EXIT_MARGIN_S = 4.0
+
+SERVICE: dict[str, str | float] = {
+    "log_level": "DEBUG",  # a line for each create: what happened to a row can be read there
+    "settle_seconds": SETTLE_S,
+    "rate_limit_period_seconds": PERIOD_S,
+    "rate_limit_margin_seconds": 0.1,
+    "wake_timeout_seconds": WAKE_S,
+    "shutdown_grace_seconds": GRACE_S,
+    "http_timeout_seconds": PATIENCE_S,
+    "http_connect_timeout_seconds": 1.0,
+    "progress_cleanup_hours": CLEANUP_AGE_S / 3600,
+}
+DIRECTORY = ("--create-seconds", str(CREATE_S), "--period", str(PERIOD_S))

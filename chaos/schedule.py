@@ -1,0 +1,274 @@
+"""What is done and when, drawn from one seed before anything starts.
+
+Each track has its own luck, so a longer run begins as a shorter one does, and a change of one
+track leaves the others alone. What actors do in answer to what they see (resume or abandon) is
+drawn as it comes, and is not repeatable to the moment.
+
+What is provably outside the promise is not drawn: late work later than `scale.LATE_S` (see there),
+somebody who changes our own batches in the directory, bits that flip in a checkpoint so that it
+still reads well (it is made to be mended with an editor, so it has no checksum), and more rows
+than the directory keeps.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import takewhile
+from operator import itemgetter
+from random import Random
+from typing import Any, TypeAlias
+
+from chaos.files import Content, contents
+from chaos.scale import LATE_S, PATIENCE_S
+from directory.calls import Endpoint
+from directory.faults import FaultKind
+
+Rule: TypeAlias = dict[str, Any]
+
+
+class Manner(StrEnum):
+    """How a client uploads."""
+
+    WAITS = "waits"  # for the end of the batch
+    ASYNC = "async"  # Prefer: respond-async
+    LEAVES = "leaves"  # sends all of the file, waits a little and goes away
+    BREAKS_OFF = "breaks off"  # goes away in the middle of the file
+
+
+class Damage(StrEnum):
+    """What becomes of a checkpoint while the service is down."""
+
+    CUT_OFF = "cut off"
+    FLIPPED = "flipped"
+    EMPTIED = "emptied"
+    OTHER_VERSION = "other version"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a service process ends: by which signal, and how long after its start began."""
+
+    by_kill: bool
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A client uploads a file."""
+
+    number: int
+    rows: int
+    identical: int
+    manner: Manner
+    patience_s: float  # of a client that leaves
+    end_after: End | None  # the service ends as soon as its answer is there
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        return contents(self.number, self.rows, self.identical)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """The directory misbehaves by these rules too."""
+
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """The service ends and is started again.
+
+    Attributes:
+        down_s: How long it is down.
+        damages: What happens to checkpoints meanwhile, each with the luck (0 to 1) that says which.
+        starts_cut_short: Starts that end like this before the one that lasts.
+    """
+
+    end: End
+    down_s: float
+    damages: tuple[tuple[Damage, float], ...]
+    starts_cut_short: tuple[End, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """The directory restarts and forgets: by its own order, or as a process that is killed."""
+
+    by_kill: bool
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """The directory falls asleep; requests wait for it, or get *status* with HTML."""
+
+    wake_s: float
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """Others use up the directory's budget of our address."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FullDisk:
+    """No file of the service may grow beyond *limit* bytes."""
+
+    seconds: float
+    limit: int
+
+
+Step: TypeAlias = Upload | Faults | Bounce | Forgetting | Sleep | Strangers | FullDisk
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A step and its time, in seconds from the start."""
+
+    at_s: float
+    step: Step
+
+
+def schedule(seed: int, seconds: float) -> list[Timed]:
+    """Return everything that is done within *seconds*, in order of time."""
+    tracks = (_uploads, _faults, _bounces, _forgettings, _sleeps, _strangers, _full_disks)
+    timed: list[Iterator[tuple[float, Step]]] = [
+        track(Random(f"{seed} {track.__name__}")) for track in tracks
+    ]
+    merged = heapq.merge(*timed, key=itemgetter(0))
+    return [Timed(*entry) for entry in takewhile(lambda entry: entry[0] < seconds, merged)]
+
+
+def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
+    """Return a rule for *kind* at *endpoint* with the details that the kind leaves open."""
+    rule: Rule = {"kind": kind, "endpoint": endpoint, "times": luck.choice((1, 1, 1, 2))}
+    match kind:
+        case FaultKind.ERROR_BEFORE | FaultKind.ERROR_AFTER | FaultKind.PARTIAL:
+            rule["status"] = luck.choice((500, 502, 503, 504))
+        case FaultKind.LATE_ERROR:
+            rule["status"] = luck.choice((500, 502, 503))
+            rule["seconds"] = LATE_S * luck.choice((0.2, 0.5, 0.8, 1.0))
+        case FaultKind.LATE:
+            rule["seconds"] = LATE_S * luck.choice((0.2, 0.5, 0.8, 1.0))
+        case FaultKind.STALL:
+            rule["seconds"] = PATIENCE_S + LATE_S * luck.choice((0.1, 0.3, 0.5))
+        case FaultKind.SLOW:
+            rule["seconds"] = luck.choice((0.2, 0.7, 1.5))  # beyond the service's patience too
+        case FaultKind.GATEWAY:
+            rule["status"] = luck.choice((301, 403, 404))
+        case FaultKind.REJECT:
+            rule["times"] = 1
+        case _:
+            pass
+    return rule
+
+
+# --- The tracks: endless, each with its own luck --------------------------------------------------
+
+BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)
+# The service gets and deletes single hospitals only to remove surplus copies, and changes or lists
+# all of them never. Surplus copies come of late work beyond the promise alone.
+RARE = (Endpoint.ROOT, Endpoint.DELETE_BATCH)
+ENDS_AFTER_ANSWERS = (None, End(by_kill=True), End(by_kill=False))
+ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
+
+
+def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
+    at_s, number = 0.0, 0
+    while True:
+        at_s += luck.expovariate(1 / 1.3)
+        number += 1
+        rows = luck.choice((1, 1, 2, 3, 5, 8, 20))
+        yield (
+            at_s,
+            Upload(
+                number=number,
+                rows=rows,
+                identical=luck.choice((0, 0, 2, 3)) if rows >= 3 else 0,
+                manner=luck.choices(list(Manner), (5, 7, 3, 1))[0],
+                patience_s=luck.uniform(0.0, 0.5),
+                end_after=luck.choices(ENDS_AFTER_ANSWERS, (18, 2, 1))[0],
+            ),
+        )
+
+
+def _faults(luck: Random) -> Iterator[tuple[float, Faults]]:
+    """Every second a few or many: among many, a batch that waits for one outlives another."""
+    deck: list[Rule] = []
+    for second in range(1, 10**9):
+        number = luck.choice((1, 2, 2, 3, 9))
+        if len(deck) < number:
+            deck += _deck(luck)
+        yield float(second), Faults(tuple(deck.pop(0) for _ in range(number)))
+
+
+def _deck(luck: Random) -> list[Rule]:
+    """Every kind at every endpoint where it makes sense, shuffled: none is left to luck alone."""
+    general = [kind for kind in FaultKind if kind not in ONE_ENDPOINT]
+    pairs = [(kind, endpoint) for kind in general for endpoint in (*BUSY, luck.choice(RARE))]
+    pairs += [(FaultKind.REJECT, Endpoint.CREATE)] * 8 + [(FaultKind.FULL, Endpoint.CREATE)] * 8
+    # What tempts most to send a row twice.
+    pairs += [(FaultKind.LATE, Endpoint.CREATE), (FaultKind.LATE_ERROR, Endpoint.CREATE)] * 4
+    pairs += [(FaultKind.PARTIAL, Endpoint.ACTIVATE)] * 15
+    luck.shuffle(pairs)
+    return [rules_of(kind, endpoint, luck) for kind, endpoint in pairs]
+
+
+def _bounces(luck: Random) -> Iterator[tuple[float, Bounce]]:
+    at_s = 1.0
+    while True:
+        # Calm spells in between: under a backlog every row waits so long that late work is past.
+        at_s += luck.choice((luck.uniform(2.0, 6.0),) * 3 + (luck.uniform(8.0, 14.0),))
+        down_s = luck.choice((0.0, 0.0, luck.uniform(0.0, 1.5)))
+        in_start = luck.choice((0, 0, 0, 1, 1, 2))
+        yield (
+            at_s,
+            Bounce(
+                end=End(by_kill=luck.random() < 0.65),
+                down_s=down_s,
+                damages=tuple(
+                    (damage, luck.random())
+                    for damage in luck.sample(list(Damage), luck.choice((0, 0, 0, 1, 2)))
+                ),
+                starts_cut_short=tuple(
+                    End(by_kill=luck.random() < 0.7, after_s=luck.uniform(0.0, 1.5))
+                    for _ in range(in_start)
+                ),
+            ),
+        )
+
+
+def _forgettings(luck: Random) -> Iterator[tuple[float, Forgetting]]:
+    at_s = 4.0
+    while True:
+        at_s += luck.uniform(8.0, 18.0)
+        down_s = luck.choice((0.0, luck.uniform(0.1, 2.0), luck.uniform(2.0, 4.0)))
+        yield at_s, Forgetting(by_kill=luck.random() < 0.5, down_s=down_s)
+
+
+def _sleeps(luck: Random) -> Iterator[tuple[float, Sleep]]:
+    at_s = 2.0
+    while True:
+        at_s += luck.uniform(6.0, 16.0)
+        yield at_s, Sleep(luck.uniform(0.3, 2.5), luck.choice((None, None, 502, 503)))
+
+
+def _strangers(luck: Random) -> Iterator[tuple[float, Strangers]]:
+    at_s = 5.0
+    while True:
+        at_s += luck.uniform(12.0, 30.0)
+        # The long one outlasts the five windows after which a batch becomes resumable.
+        yield at_s, Strangers(luck.choice((1.0, 2.0, 3.0, 9.0)))
+
+
+def _full_disks(luck: Random) -> Iterator[tuple[float, FullDisk]]:
+    at_s = 3.0
+    while True:
+        at_s += luck.uniform(9.0, 22.0)
+        # 0: nothing at all; the others: the checkpoint of a small batch, but not of a large one.
+        yield at_s, FullDisk(luck.uniform(0.5, 4.0), luck.choice((0, 900, 2000)))

@@ -1,0 +1,57 @@
+"""A short run of the chaos: it must hold, say so, and leave no process behind."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from scripts.processes import ROOT
+from tests.e2e.conftest import wait_until
+
+
+def start(folder: Path, minutes: float) -> subprocess.Popen[str]:
+    options = ["--minutes", str(minutes), "--seed", "7", "--least", "0", "--folder", str(folder)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "chaos", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_short_run_ends_with_every_row_once_and_active(tmp_path: Path):
+    run = start(tmp_path, minutes=0.3)
+
+    output, _ = run.communicate(timeout=300)
+
+    assert run.returncode == 0, output
+    assert "It held." in output
+
+
+def test_ctrl_c_ends_a_run_and_leaves_no_process_behind(tmp_path: Path):
+    run = start(tmp_path, minutes=5)
+    journal = tmp_path / "journal.log"
+    wait_until(lambda: journal.exists() and "serves" in journal.read_text(), seconds=60)
+    began = time.monotonic()
+
+    run.send_signal(signal.SIGINT)
+    output, _ = run.communicate(timeout=30)
+
+    assert run.returncode == 130
+    assert "Stopped." in output
+    assert time.monotonic() - began < 15
+    assert not processes_in(tmp_path)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the processes whose working directory is *folder*."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder:
+                found.append(process.name)
+        except OSError:
+            continue  # it has ended
+    return found

@@ -1,0 +1,337 @@
+"""The verdict of a chaos run: a verdict that cannot fail is worthless."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.files import contents, csv_of
+from chaos.journal import Journal
+from chaos.ledger import HANDLED_S, UNCHECKED_S, Entry, Ledger, Seen
+from chaos.schedule import Faults, Manner, Upload, schedule
+from chaos.table import Result, lines
+from chaos.verdict import Answer, Due, Finding, Standing, Wrong, due, judge
+from directory.faults import FaultKind
+from services.csv_processor import read_csv
+
+OURS = "5bf93dff-57f1-4b96-90bd-fde99cbd8324"
+ROWS = contents(1, rows=3, identical=2)  # a row once, and another twice
+COMPLETED = Standing(1, ROWS, Answer.ACCEPTED, batch_id=OURS, status="completed", kept=True)
+RESUMABLE = replace(COMPLETED, status="resumable")
+FOREIGN = {
+    "id": 900,
+    "name": ROWS[0][0],
+    "address": ROWS[0][1],
+    "phone": ROWS[0][2],
+    "creation_batch_id": "somebody else's",
+    "active": False,
+}
+
+
+def listing(*rows: tuple[str, str, str], active: bool = True) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number,
+            "name": name,
+            "address": address,
+            "phone": phone or None,
+            "creation_batch_id": OURS,
+            "active": active,
+        }
+        for number, (name, address, phone) in enumerate(rows, 1)
+    ]
+
+
+def counted(
+    standing: Standing,
+    listed: list[dict[str, Any]],
+    foreign: dict[int, dict[str, Any]] | None = None,
+    *,
+    final: bool = True,
+) -> Counter[Wrong]:
+    return Counter(f.kind for f in judge([standing], listed, foreign or {}, final=final))
+
+
+def test_a_completed_batch_whose_rows_are_there_once_and_active_is_right():
+    assert counted(COMPLETED, listing(*ROWS)) == {}
+
+
+def test_a_row_that_is_not_there_is_missing():
+    assert counted(COMPLETED, listing(ROWS[0], ROWS[1])) == {Wrong.MISSING: 1}
+
+
+def test_every_row_of_a_completed_batch_that_is_gone_is_missing():
+    assert counted(COMPLETED, []) == {Wrong.MISSING: 3}
+
+
+def test_a_row_that_is_there_once_too_often_is_doubled():
+    assert counted(COMPLETED, listing(*ROWS, ROWS[0])) == {Wrong.DOUBLED: 1}
+
+
+def test_a_surplus_copy_in_another_directory_batch_is_doubled_too():
+    surplus = [listing(ROWS[0])[0] | {"id": 77, "creation_batch_id": "derived"}]
+
+    assert counted(COMPLETED, listing(*ROWS) + surplus) == {Wrong.DOUBLED: 1}
+
+
+def test_rows_may_stand_in_several_directory_batches():
+    listed = listing(*ROWS)
+    listed[1]["creation_batch_id"] = "derived"
+
+    assert counted(COMPLETED, listed) == {}
+
+
+def test_a_row_that_is_not_active_is_inactive():
+    listed = listing(*ROWS)
+    listed[2]["active"] = False
+
+    assert counted(COMPLETED, listed) == {Wrong.INACTIVE: 1}
+
+
+@pytest.mark.parametrize(
+    "now", [None, FOREIGN | {"active": True}, FOREIGN | {"creation_batch_id": OURS}]
+)
+def test_a_foreign_row_that_is_gone_or_changed_was_touched(now: dict[str, Any] | None):
+    listed = listing(*ROWS) + ([now] if now else [])
+
+    assert counted(COMPLETED, listed, {900: FOREIGN}) == {Wrong.FOREIGN_TOUCHED: 1}
+
+
+def test_a_foreign_row_with_the_content_of_an_upload_is_neither_its_row_nor_its_copy():
+    listed = [*listing(*ROWS), FOREIGN]
+
+    assert counted(COMPLETED, listed, {900: FOREIGN}) == {}
+    assert counted(COMPLETED, listed[1:], {900: FOREIGN}) == {Wrong.MISSING: 1}
+
+
+def test_a_row_that_nobody_uploaded_is_doubled():
+    stranger = ("Nobody's", "Nowhere at all", "")
+
+    assert counted(COMPLETED, listing(*ROWS, stranger)) == {Wrong.DOUBLED: 1}
+
+
+@pytest.mark.parametrize("status", ["initializing", "processing", "activating", "resumable"])
+def test_a_batch_that_cannot_be_brought_to_an_end_is_lost(status: str):
+    assert counted(replace(COMPLETED, status=status), listing(*ROWS)) == {Wrong.LOST: 1}
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        replace(RESUMABLE, kept=False),
+        Standing(1, ROWS, Answer.ACCEPTED),
+        replace(RESUMABLE, kept=False, answer=Answer.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("final", [False, True])
+def test_a_batch_that_was_accepted_and_is_gone_is_lost_at_any_time(gone: Standing, final: bool):
+    assert counted(gone, [], final=final) == {Wrong.LOST: 1}
+
+
+def test_a_completed_batch_that_was_cleaned_up_is_still_due():
+    assert counted(replace(COMPLETED, kept=False), listing(ROWS[0])) == {Wrong.MISSING: 2}
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        Standing(1, ROWS, Answer.REFUSED),
+        Standing(1, ROWS, Answer.NOT_SENT),
+        Standing(1, ROWS, Answer.UNKNOWN),
+        replace(RESUMABLE, kept=False, taken_back=True),
+    ],
+)
+def test_what_the_service_did_not_keep_must_have_left_nothing(standing: Standing):
+    assert counted(standing, []) == {}
+    assert counted(standing, listing(ROWS[0])) == {Wrong.DOUBLED: 1}
+
+
+def test_a_damaged_checkpoint_is_counted_apart_unless_its_batch_had_completed():
+    damaged = replace(RESUMABLE, kept=False, damaged=True)
+
+    assert counted(damaged, listing(ROWS[0], ROWS[0])) == {}
+    assert counted(replace(damaged, status="completed"), []) == {Wrong.MISSING: 3}
+
+
+def test_what_is_under_way_is_judged_at_the_end_only():
+    for standing in (
+        RESUMABLE,
+        Standing(1, ROWS, Answer.OPEN),
+        Standing(1, ROWS, Answer.UNKNOWN),
+    ):
+        assert due(standing, final=False) is Due.ANYTHING
+
+
+def test_an_upload_that_the_service_is_long_done_with_is_judged_at_once():
+    standing = Standing(1, ROWS, Answer.UNKNOWN, handled=True)
+
+    assert counted(standing, listing(ROWS[0]), final=False) == {Wrong.DOUBLED: 1}
+
+
+# The ledger: what was seen becomes what is due.
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Journal(tmp_path / "journal.log") as journal:
+        yield Ledger(journal)
+
+
+def begun(ledger: Ledger) -> Entry:
+    plan = Upload(1, 3, 2, Manner.ASYNC, patience_s=0.0, end_after=None)
+    return ledger.begin(plan)
+
+
+def seen(status: str, at: float) -> Seen:
+    return Seen(OURS, status, at, ROWS[0])
+
+
+def standing(ledger: Ledger, now: float = 1000.0) -> Standing:
+    [only] = ledger.standings(now)
+    return only
+
+
+def test_a_completed_batch_is_due_until_the_directory_forgets(ledger: Ledger):
+    begun(ledger)
+    ledger.see_kept([seen("completed", 100.0)])
+
+    before = due(standing(ledger), final=False)
+    ledger.forgotten(200.0)
+    after = due(standing(ledger), final=False)
+
+    assert (before, after) == (Due.WHOLE, Due.ANYTHING)
+
+
+def test_a_batch_that_completes_after_the_directory_forgot_is_due(ledger: Ledger):
+    begun(ledger)
+    ledger.forgotten(200.0)
+
+    ledger.see_kept([seen("completed", 200.0 + UNCHECKED_S + 0.1)])
+
+    assert due(standing(ledger), final=False) is Due.WHOLE
+
+
+def test_a_batch_that_completes_just_when_the_directory_forgets_is_exempt(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.forgotten(200.0)
+
+    ledger.see_kept([seen("completed", 200.1)])
+
+    assert due(standing(ledger), final=True) is Due.ANYTHING
+    assert entry.unchecked
+
+
+def test_a_completed_batch_that_is_something_else_later_is_lost(ledger: Ledger):
+    begun(ledger)
+    ledger.see_kept([seen("completed", 100.0)])
+
+    ledger.see_kept([seen("processing", 101.0)])
+
+    assert [finding.kind for finding in ledger.findings] == [Wrong.LOST]
+
+
+def test_what_is_older_than_what_is_known_tells_nothing(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.see_kept([seen("completed", 100.0)])
+
+    ledger.see(seen("processing", 99.0))
+
+    assert entry.status == "completed"
+    assert not ledger.findings
+
+
+def test_an_abandoned_batch_that_is_kept_all_the_same_is_lost(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.see_kept([seen("resumable", 100.0)])
+    entry.abandoned = True
+
+    ledger.see_kept([seen("resumable", 100.0)])
+
+    assert [finding.kind for finding in ledger.findings] == [Wrong.LOST]
+
+
+def test_a_second_batch_of_one_upload_is_doubled(ledger: Ledger):
+    begun(ledger)
+    ledger.see_kept([seen("processing", 100.0)])
+
+    ledger.see(replace(seen("processing", 101.0), batch_id="another"))
+
+    assert [finding.kind for finding in ledger.findings] == [Wrong.DOUBLED]
+
+
+def test_an_unknown_upload_counts_as_handled_after_a_while(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.answered(entry, Answer.UNKNOWN, 100.0)
+
+    assert not standing(ledger, 100.0 + HANDLED_S - 0.1).handled
+    assert standing(ledger, 100.0 + HANDLED_S + 0.1).handled
+
+
+# The table: what fails a run.
+
+FAULTED: Counter[str] = Counter({kind.value: 10 for kind in FaultKind})
+GOOD = Result(least=10, counts={}, faulted=FAULTED, findings=[], failures=[])
+
+
+def test_a_run_without_findings_and_with_enough_faults_holds():
+    assert GOOD.held
+
+
+@pytest.mark.parametrize("kind", list(Wrong))
+def test_one_finding_of_any_kind_fails_the_run_and_is_shown(kind: Wrong):
+    result = replace(GOOD, findings=[Finding(kind, "upload 7, row 3")])
+
+    assert not result.held
+    assert result.wrong[kind] == 1
+    assert f"{kind}: upload 7, row 3" in lines(result)
+
+
+def test_a_traceback_or_a_slow_exit_fails_the_run():
+    assert not replace(GOOD, failures=["did not exit"]).held
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_a_kind_of_fault_that_hardly_occurred_fails_the_run(kind: str):
+    few = replace(GOOD, faulted=FAULTED - Counter([kind]))
+
+    assert few.too_few == [kind]
+    assert not few.held
+    assert replace(few, least=9).held
+
+
+# The schedule: the same seed does the same.
+
+
+def test_the_same_seed_draws_the_same_schedule_and_another_seed_another():
+    assert schedule(7, 120) == schedule(7, 120)
+    assert schedule(7, 120) != schedule(8, 120)
+
+
+def test_a_longer_run_begins_as_a_shorter_one():
+    short, long = schedule(7, 60), schedule(7, 120)
+
+    assert long[: len(short)] == short
+
+
+def test_every_kind_of_fault_is_scheduled_often_enough_for_ten_to_be_met():
+    steps = [timed.step for timed in schedule(7, 300)]
+
+    ruled = Counter(
+        rule["kind"] for step in steps if isinstance(step, Faults) for rule in step.rules
+    )
+
+    assert set(ruled) == set(FaultKind)
+    assert min(ruled.values()) >= 4 * GOOD.least
+
+
+def test_what_is_uploaded_is_a_file_that_the_service_reads_as_it_was_meant(tmp_path: Path):
+    path = tmp_path / "hospitals.csv"
+    path.write_bytes(csv_of(ROWS))
+
+    with path.open("rb") as file:
+        read = read_csv(file, max_rows=20)
+
+    assert tuple(row.content for row in read.rows) == ROWS
