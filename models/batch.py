@@ -148,7 +148,7 @@ class Batch:
         changed_s: The same in monotonic seconds of this process, for its age.
         failure_reason: Why it is not completed, for a person.
         resume_count: Runs after the first, asked for or automatic.
-        auto_resumes: Automatic runs since a row was last created.
+        auto_resumes: Automatic runs that sent a row, since a row was last created.
         doubtful: Some exchange had an unknown outcome, or a process died while it ran.
         unsettled: Something sent may still be applied: settle before deleting or activating.
         directory_batches: How many directory batches its rows were ever sent to. More than one

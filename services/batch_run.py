@@ -23,6 +23,7 @@ class Run:
     Attributes:
         batch: The batch, claimed for this run.
         settling: Whether anything sent may still be applied.
+        automatic: A restart began it, and it has sent nothing yet.
         attempts: Sends of each row in this run; refusals for pace do not count.
         vanishings: How often the directory lost each row in this run.
         changes: Activations and rounds of deletes so far.
@@ -32,6 +33,7 @@ class Run:
 
     batch: Batch
     settling: Settling
+    automatic: bool
     attempts: Counter[int] = field(default_factory=Counter)
     vanishings: Counter[int] = field(default_factory=Counter)
     changes: int = 0

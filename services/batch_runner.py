@@ -47,14 +47,16 @@ class BatchRunner:
         self._sender = RowSender(directory, tracker, policy)
         self._activation = Activation(directory, tracker)
 
-    async def run(self, batch: Batch, *, again: bool) -> None:
+    async def run(self, batch: Batch, *, again: bool, automatic: bool = False) -> None:
         """Return when the batch has ended, or the service stops; its status says how it ended.
 
         Args:
             batch: Claimed by the caller.
             again: It ran before, so the directory is looked at before anything is sent.
+            automatic: Nobody asked for it: it goes on after a restart.
         """
-        run = Run(batch, Settling(self._policy.settle_s, in_doubt=batch.unsettled))
+        settling = Settling(self._policy.settle_s, in_doubt=batch.unsettled)
+        run = Run(batch, settling, automatic)
         try:
             await self._end(run, *await self._result(run, again=again))
         except (Interrupted, TurnWithdrawn):

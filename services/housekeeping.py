@@ -96,12 +96,11 @@ class Housekeeping:
             self._tracker.set_status(batch, BatchStatus.RESUMABLE)
             logger.warning("batch %s: resumable: %s", batch.id, reason)
             return
-        batch.auto_resumes += 1
         batch.resume_count += 1
         batch.running_since = clock.now_s()
         self._tracker.set_status(batch, BatchStatus.PROCESSING)
         logger.info("batch %s: goes on after an interruption", batch.id)
-        self._claims.start(batch.id, self._runner.run(batch, again=True))
+        self._claims.start(batch.id, self._runner.run(batch, again=True, automatic=True))
 
     def _why_not_resumed(self, batch: Batch) -> str | None:
         if batch.directory_url != self._rules.directory_url:

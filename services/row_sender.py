@@ -75,6 +75,9 @@ class RowSender:
             return
 
     def _sending(self, run: Run, number: int) -> None:
+        if run.automatic:  # only now: a batch may wait for its turn through many restarts
+            run.automatic = False
+            run.batch.auto_resumes += 1
         self._tracker.set_row(run.batch, number, RowStatus.PROCESSING)
 
     def _record(self, run: Run, number: int, outcome: CreateOutcome, seconds: float) -> None:

@@ -199,11 +199,10 @@ def test_an_interrupted_batch_of_another_directory_is_left_alone(tmp_path: Path)
 
 def test_automatic_resumes_that_create_nothing_end_after_three(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
-        await harness.fault("hang", times=None)
+        await harness.fault("error_before", times=None)
         batch = await harness.submit(csv_file(5))
-        harness.wire.up = False
         for _ in range(4):
-            await asyncio.sleep(10)
+            await asyncio.sleep(17)  # looked at, settled, sent in vain
             await harness.kill()
             harness.start()
 
@@ -215,6 +214,25 @@ def test_automatic_resumes_that_create_nothing_end_after_three(tmp_path: Path):
         await assert_exactly_once(harness, await harness.resume(again))
 
     play(tmp_path, scenario)
+
+
+def test_restarts_while_a_batch_waits_for_its_turn_do_not_count(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        first = await harness.submit(csv_file(20))
+        await asyncio.sleep(6)
+        waiting = await harness.submit(csv_file(20, start=101))
+        for _ in range(5):
+            await asyncio.sleep(2)
+            await harness.kill()
+            harness.start()
+
+        again = harness.service.get(waiting.id)
+        await harness.service.wait(again)
+
+        await assert_exactly_once(harness, harness.service.get(first.id))
+        await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario, create_rate_limit=20)
 
 
 def test_a_stop_lets_rows_under_way_finish_and_sends_no_new_one(tmp_path: Path):
