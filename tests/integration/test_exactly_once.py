@@ -105,6 +105,36 @@ def test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled(
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "drop_after"},
+        {"kind": "error_after"},
+        {"kind": "hang"},
+        {"kind": "late", "seconds": 14},
+        {"kind": "late_error", "seconds": 14},
+        {"kind": "stall", "seconds": 44},
+    ],
+    ids=str,
+)
+def test_a_create_that_is_applied_after_all_is_never_sent_again(
+    tmp_path: Path, fault: dict[str, Any]
+):
+    """
+    A second copy would be found and deleted before the activation, but need not have been made.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault(**fault, times=3)
+
+        batch = await harness.load(csv_file(5))
+
+        await assert_exactly_once(harness, batch)
+        assert harness.wire.requests.count("POST /hospitals/") == 5
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("fault", CREATE_FAULTS, ids=str)
 def test_identical_rows_are_each_created_whatever_goes_wrong(tmp_path: Path, fault: dict[str, Any]):
     async def scenario(harness: Harness) -> None:
@@ -437,6 +467,9 @@ def test_surplus_copies_are_deleted_before_the_batch_is_activated(tmp_path: Path
         await harness.service.wait(batch)
 
         await assert_exactly_once(harness, batch)
+        methods = [request.partition(" ")[0] for request in harness.wire.requests]
+        change = methods.index("DELETE")
+        assert methods[change + 1 :] == ["GET", "PATCH", "GET"]  # looked at, activated, looked at
 
     play(tmp_path, scenario)
 

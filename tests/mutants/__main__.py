@@ -21,7 +21,7 @@ from tests.mutants.breaks import BREAKS, Break
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "batch_storage")
-TIMEOUT_S = 120.0  # a break that makes a test hang is found too
+TIMEOUT_S = 60.0  # a break that makes a test hang is found too
 SOME_TESTS_FAILED = 1  # pytest's exit status; any other means that they did not run
 
 

@@ -12,6 +12,9 @@ SERVICE = "tests/integration/test_batch_service.py::"
 CLOCKS = "tests/integration/test_clock_steps.py::"
 FILES = "tests/unit/test_json_files.py::"
 PACING = "tests/unit/test_pacing.py::"
+SETTLING = "tests/unit/test_settling.py::"
+MATCHING = "tests/unit/test_reconciliation.py::"
+WRITES = "tests/unit/test_progress_tracker.py::"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ BREAKS = (
         "services/hospital_api.py",
         'return Unknown("the directory did not answer in time")',
         'return NotSent("the directory did not answer in time")',
-        "?",
+        EXACTLY_ONCE + "test_a_create_that_is_applied_after_all_is_never_sent_again",
     ),
     Break(
         "a gateway's 404 is read as an empty batch",
@@ -48,21 +51,21 @@ BREAKS = (
             return Listed(())""",
         """        if reply.status_code == 404:
             return Listed(())""",
-        "?",
+        EXACTLY_ONCE + "test_an_answer_from_something_in_between_ends_the_run_resumable",
     ),
     Break(
         "an unreadable answer to a create counts as refused",
         "services/hospital_api.py",
         """        return Unknown("the directory's answer could not be read")""",
         """        return Unexpected("the directory's answer could not be read")""",
-        "?",
+        EXACTLY_ONCE + "test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled",
     ),
     Break(
         "settling is ignored",
         "services/settling.py",
         "        return not self._in_doubt\n",
         "        return True\n",
-        "?",
+        SETTLING + "test_what_an_earlier_run_left_unsettled_is_in_doubt_from_the_start",
     ),
     Break(
         "one look settles instead of two",
@@ -71,14 +74,14 @@ BREAKS = (
         elif""",
         """            self._in_doubt = False
         elif""",
-        "?",
+        SETTLING + "test_one_look_settles_nothing_however_late_it_is",
     ),
     Break(
         "the settling time counts from the first look's sending, not from its answer",
         "services/settling.py",
         "            self._first_answer_s = answered_s\n",
         "            self._first_answer_s = sent_s\n",
-        "?",
+        SETTLING + "test_the_settling_time_counts_from_the_first_answer_not_from_the_first_look",
     ),
     Break(
         "a doubt that comes later does not begin the settling anew",
@@ -88,7 +91,7 @@ BREAKS = (
 """,
         """        self._in_doubt = True
 """,
-        "?",
+        SETTLING + "test_a_new_doubt_starts_over",
     ),
     Break(
         "a batch is activated although rows are missing",
@@ -97,7 +100,7 @@ BREAKS = (
                     return shortfall(run.batch)
 """,
         "",
-        "?",
+        EXACTLY_ONCE + "test_a_row_that_runs_out_of_tries_fails_and_a_resume_sends_it_again",
     ),
     Break(
         "a batch is activated on a list from which copies were just deleted",
@@ -108,7 +111,7 @@ BREAKS = (
         """            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))
             return True
 """,
-        "?",
+        EXACTLY_ONCE + "test_surplus_copies_are_deleted_before_the_batch_is_activated",
     ),
     Break(
         "a batch is activated on a list that lacked rows, which were sent since",
@@ -120,7 +123,7 @@ BREAKS = (
         """            await self._sender.send(run)
         return True
 """,
-        "?",
+        EXACTLY_ONCE + "test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled",
     ),
     Break(
         "an activation is believed, whatever its activated_count",
@@ -137,7 +140,7 @@ BREAKS = (
                     )
                 return BatchStatus.COMPLETED, None
 """,
-        "?",
+        EXACTLY_ONCE + "test_an_activation_that_is_answered_but_has_no_effect_is_noticed",
     ),
     Break(
         "an activation in doubt is not settled",
@@ -155,7 +158,7 @@ BREAKS = (
             case Unexpected():
                 run.doubt()
                 raise""",
-        "?",
+        EXACTLY_ONCE + "test_an_activation_that_is_applied_late_is_not_sent_again_too_early",
     ),
     Break(
         "a full batch counts as a refusal of the row",
@@ -165,7 +168,7 @@ BREAKS = (
 """,
         """                move(RowStatus.FAILED, error="the batch is full", refused=True)
 """,
-        "?",
+        EXACTLY_ONCE + "test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled",
     ),
     Break(
         "a create with an unknown outcome is sent again without a look",
@@ -175,7 +178,7 @@ BREAKS = (
 """,
         """                move(RowStatus.PENDING, error=reason)
 """,
-        "?",
+        EXACTLY_ONCE + "test_a_create_that_is_applied_after_all_is_never_sent_again",
     ),
     Break(
         "a request refused with 429 counts as a try",
@@ -185,7 +188,7 @@ BREAKS = (
 """,
         """        run.attempts[number] += 1
 """,
-        "?",
+        EXACTLY_ONCE + "test_strangers_who_use_up_the_budget_cost_no_try",
     ),
     Break(
         "a hospital is deleted by its id without a look before",
@@ -194,21 +197,21 @@ BREAKS = (
                 return Absent()
 """,
         "",
-        "?",
+        EXACTLY_ONCE + "test_an_id_that_means_another_hospital_by_now_is_not_deleted",
     ),
     Break(
         "a whole directory batch is deleted although a hospital of it is active",
         "services/abandonment.py",
         "            if active:\n",
         "            if active and len(active) == len(look.hospitals):\n",
-        "?",
+        SERVICE + "test_an_abandon_with_an_active_row_is_refused_and_deletes_nothing",
     ),
     Break(
         "an abandon does not settle before it deletes",
         "services/abandonment.py",
         "in_doubt=batch.doubtful)",
         "in_doubt=False)",
-        "?",
+        SERVICE + "test_an_abandon_waits_for_creates_that_commit_late",
     ),
     Break(
         "an abandon does not settle after it deleted",
@@ -218,28 +221,28 @@ BREAKS = (
 """,
         """                pass
 """,
-        "?",
+        SERVICE + "test_an_abandon_of_a_batch_in_doubt_looks_again_after_its_delete",
     ),
     Break(
         "`abandoning` is not durable when the delete is sent",
         "services/abandonment.py",
         "        await self._tracker.announce(batch, BatchStatus.ABANDONING, failure_reason=None)\n",
         "        self._tracker.set_status(batch, BatchStatus.ABANDONING)\n",
-        "?",
+        SERVICE + "test_an_abandon_that_could_not_be_stored_is_not_done_by_the_next_start",
     ),
     Break(
         "an abandon forgets the further directory batches",
         "services/abandonment.py",
         "        for directory_batch_id in batch.directory_batch_ids:\n",
         "        for directory_batch_id in batch.directory_batch_ids[:1]:\n",
-        "?",
+        FURTHER + "test_an_abandon_empties_the_further_directory_batches_too",
     ),
     Break(
         "a row is added to a directory batch that has an active one",
         "services/batch_runner.py",
         "            if run.batch.directory_batch_ids[-1] in plan.closed:\n",
         "            if run.batch.directory_batch_ids[-1] is None:\n",
-        "?",
+        FURTHER + "test_what_a_partial_activation_left_out_is_created_anew_and_activated",
     ),
     Break(
         "the counter of directory batches is not durable before their first create",
@@ -253,21 +256,21 @@ BREAKS = (
 """,
         """        batch.directory_batches += 1
 """,
-        "?",
+        FURTHER + "test_nothing_is_sent_to_a_further_directory_batch_that_could_not_be_made_known",
     ),
     Break(
         "a look sees the first directory batch only",
         "services/patient_directory.py",
         "for one in batch.directory_batch_ids]",
         "for one in batch.directory_batch_ids[:1]]",
-        "?",
+        FURTHER + "test_what_a_partial_activation_left_out_is_created_anew_and_activated",
     ),
     Break(
         "hospitals left out by a partial activation stay where they are",
         "services/batch_runner.py",
         "            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))\n",
         "            await self._activation.delete(run, plan.surplus)\n",
-        "?",
+        FURTHER + "test_what_a_partial_activation_left_out_is_created_anew_and_activated",
     ),
     Break(
         "a checkpoint is written in place, without a rename",
@@ -277,7 +280,7 @@ BREAKS = (
         """                self._path(batch.id).write_bytes(document)
                 os.unlink(temporary)
 """,
-        "?",
+        FILES + "TestCrashes",
     ),
     Break(
         "a checkpoint is renamed before it is on the disk (no fsync)",
@@ -285,7 +288,7 @@ BREAKS = (
         """                    os.fsync(file.fileno())
 """,
         "",
-        "?",
+        FILES + "TestCrashes",
     ),
     Break(
         "the rename of a checkpoint is not on the disk (no fsync of the folder)",
@@ -295,7 +298,7 @@ BREAKS = (
 """,
         """                raise
 """,
-        "?",
+        FILES + "TestCrashes",
     ),
     Break(
         "an upload is accepted before its checkpoint is written",
@@ -312,14 +315,14 @@ BREAKS = (
         """        self._batches[batch.id] = batch
         self._write_soon(batch)
 """,
-        "?",
+        SERVICE + "test_storage_that_cannot_be_written_refuses_the_file_and_sends_nothing",
     ),
     Break(
         "an older snapshot may replace a newer one",
         "services/progress_tracker.py",
         "        return self._locks.setdefault(batch.id, asyncio.Lock())\n",
         "        return asyncio.Lock()\n",
-        "?",
+        WRITES + "test_an_older_state_never_replaces_a_newer_one",
     ),
     Break(
         "the limiter lets one request more through",
@@ -330,14 +333,15 @@ BREAKS = (
         """    if pace.limit == 0 or len(sent_s) <= pace.limit:
         return 0.0
     return max(0.0, sent_s[-pace.limit - 1]""",
-        "?",
+        PACING + "TestNextTurn",
     ),
     Break(
         "the limiter forgets what an earlier process sent",
         "services/batch_service.py",
         "        self._directory.remember_creates(send_ages_s)\n",
         "",
-        "?",
+        INTERRUPTIONS
+        + "test_the_window_goes_on_over_a_kill_and_is_neither_exceeded_nor_waited_out",
     ),
     Break(
         "sends are remembered only after their answer",
@@ -348,7 +352,8 @@ BREAKS = (
         """                self._sent_s.append(now_s)
                 loop.call_later(5.0, self._note_send)
 """,
-        "?",
+        INTERRUPTIONS
+        + "test_the_window_goes_on_over_a_kill_and_is_neither_exceeded_nor_waited_out",
     ),
     Break(
         "a resume is a cursor: it begins after the last row that was created",
@@ -361,49 +366,42 @@ BREAKS = (
             if row.status is RowStatus.PENDING and row.hospital.row > last
         ]
 """,
-        "?",
+        EXACTLY_ONCE + "test_a_row_that_runs_out_of_tries_fails_and_a_resume_sends_it_again",
     ),
     Break(
         "a resume sends before it looks",
         "services/batch_runner.py",
         "        if not again:\n",
         "        if True:\n",
-        "?",
-    ),
-    Break(
-        "rows that a crash interrupted are sent again at once",
-        "services/housekeeping.py",
-        "batch, row.hospital.row, RowStatus.VERIFYING, error=",
-        "batch, row.hospital.row, RowStatus.PENDING, error=",
-        "?",
+        SERVICE + "test_a_resume_looks_before_it_sends",
     ),
     Break(
         "what a crash interrupted is not settled",
         "services/housekeeping.py",
         "        batch.doubtful = batch.unsettled = True\n",
         "",
-        "?",
+        INTERRUPTIONS + "test_a_kill_at_any_moment_ends_exactly_once_after_a_plain_restart",
     ),
     Break(
         "a resume takes no claim, so that two may run",
         "services/batch_service.py",
         "        if batch.status is not BatchStatus.RESUMABLE or batch_id in self._claims:\n",
         "        if batch.status is not BatchStatus.RESUMABLE:\n",
-        "?",
+        SERVICE + "test_of_many_simultaneous_resumes_exactly_one_wins",
     ),
     Break(
         "an abandon takes no claim",
         "services/batch_service.py",
         "        if batch.status not in _ABANDONABLE or batch_id in self._claims:\n",
         "        if batch.status not in _ABANDONABLE:\n",
-        "?",
+        SERVICE + "test_of_a_resume_and_an_abandon_at_once_the_first_wins",
     ),
     Break(
         "a cleanup takes no claim",
         "services/housekeeping.py",
         "        if batch.id in self._claims or batch.id not in self._tracker:\n",
         "        if batch.id not in self._tracker:\n",
-        "?",
+        SERVICE + "test_two_cleanups_at_once_forget_each_batch_once",
     ),
     Break(
         "a resume does not ask whose directory it was",
@@ -413,7 +411,7 @@ BREAKS = (
 """,
         """            raise BatchConflict(_cannot_resume(batch))
 """,
-        "?",
+        INTERRUPTIONS + "test_an_interrupted_batch_of_another_directory_is_left_alone",
     ),
     Break(
         "the age of a batch is measured on the wall clock",
@@ -421,7 +419,7 @@ BREAKS = (
         "batch.changed_s <= oldest_s\n",
         "(self._tracker.wall_clock() - batch.updated_at).total_seconds()\n"
         "            >= self._rules.keep_completed_s\n",
-        "?",
+        CLOCKS + "test_a_step_forgets_no_completed_batch_early_and_keeps_none_for_ever",
     ),
     Break(
         "hospitals that somebody else put into the batch are deleted",
@@ -435,20 +433,27 @@ BREAKS = (
             return False
         if plan.surplus or plan.stranded:
 """,
-        "?",
+        EXACTLY_ONCE + "test_hospitals_that_the_file_does_not_have_are_named_and_not_deleted",
     ),
     Break(
         "of identical copies the newest stays, although an older one is active",
         "services/reconciliation.py",
         "        return not copy.active, _is_leftover(copy, closed), copy.id\n",
         "        return False, _is_leftover(copy, closed), -copy.id\n",
-        "?",
+        MATCHING + "TestSurplusCopies",
     ),
     Break(
         "a create that is under way is cancelled with its run",
         "services/batch_service.py",
         "        loop.call_later(self._rules.shutdown_grace_s, self._claims.cancel_all)\n",
         "        loop.call_later(0.0, self._claims.cancel_all)\n",
-        "?",
+        INTERRUPTIONS + "test_a_stop_lets_rows_under_way_finish_and_sends_no_new_one",
+    ),
+    Break(
+        "restarts count as automatic resumes although nothing was sent",
+        "services/housekeeping.py",
+        "        batch.resume_count += 1\n",
+        "        batch.resume_count += 1\n        batch.auto_resumes += 1\n",
+        INTERRUPTIONS + "test_restarts_while_a_batch_waits_for_its_turn_do_not_count",
     ),
 )
