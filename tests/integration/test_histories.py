@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
@@ -61,6 +61,10 @@ faults = st.one_of(
 )
 
 
+Content: TypeAlias = tuple[str, str, str]
+Contents: TypeAlias = Counter[Content]
+
+
 class Histories(RuleBasedStateMachine):
     """One history: a directory, a service on it that comes and goes, and what clients were told."""
 
@@ -73,8 +77,8 @@ class Histories(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.loop: VirtualTimeLoop = self.runner.get_loop()  # type: ignore[assignment]
         self.harness = Harness(self.storage, progress_cleanup_hours=0.02)
-        self.uploads: dict[UUID, Batch] = {}  # as they were told; a restart makes new ones
-        self.contents: dict[UUID, Counter[tuple[str, str, str]]] = {}
+        self.sent: list[Contents] = []  # of each upload, whatever became of it
+        self.contents: dict[UUID, Contents] = {}  # of each batch that the service ever knew
         self.asked_to_abandon: set[UUID] = set()
         self.abandoned: set[UUID] = set()
         self.completed: dict[UUID, int] = {}  # -> restarts of the directory before that
@@ -94,9 +98,11 @@ class Histories(RuleBasedStateMachine):
         for rows in sizes:
             self.do(self.upload_now(rows, twins=False))
 
-    @rule(rows=st.integers(1, 4), twins=st.booleans())
-    def upload(self, rows: int, twins: bool) -> None:
-        self.do(self.upload_now(rows, twins))
+    @rule(rows=st.integers(1, 4), twins=st.booleans(), number=turns)
+    def upload(self, rows: int, twins: bool, number: int) -> None:
+        """What comes next may come before the upload is answered."""
+        self.client(self.upload_now(rows, twins))
+        self.do(self.loop.turns(number % 12))
 
     @rule(seconds=moments)
     def time_passes(self, seconds: float) -> None:
@@ -172,7 +178,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=any_batch)
     def the_directory_loses_a_row(self, which: int) -> None:
-        open_batches = [one for one in self.uploads if one not in self.completed]
+        open_batches = [one for one in self.contents if one not in self.completed]
         rows = [(one, row) for one in open_batches for row in self.held(one)]
         if rows:
             batch_id, row = rows[which % len(rows)]
@@ -195,7 +201,8 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def completed_batches_are_in_the_directory_exactly_once(self) -> None:
-        for batch_id in self.uploads.keys() - self.abandoned - self.completed.keys():
+        self.contents |= {b.id: contents(b) for b in self.harness.service._tracker.all()}
+        for batch_id in self.contents.keys() - self.abandoned - self.completed.keys():
             batch = self.known(batch_id)
             if batch is None and batch_id in self.asked_to_abandon and not self.held(batch_id):
                 self.abandoned.add(batch_id)  # its client was not told
@@ -230,7 +237,7 @@ class Histories(RuleBasedStateMachine):
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         self.runner.run(work)
-        running = [batch for batch in self.uploads if batch in self.harness.service._claims]
+        running = [batch for batch in self.contents if batch in self.harness.service._claims]
         if len(running) > 1:
             self.had.add("overlap")
 
@@ -262,17 +269,16 @@ class Histories(RuleBasedStateMachine):
             task.result()
 
     def call(self, work: Any, which: int) -> None:
-        if self.uploads:
-            self.client(work(list(self.uploads)[which % len(self.uploads)]))
+        if self.contents:
+            self.client(work(list(self.contents)[which % len(self.contents)]))
 
     async def upload_now(self, rows: int, twins: bool) -> None:
-        number = len(self.contents) + 1
+        number = len(self.sent) + 1
         names = [f"Hospital {number}-{1 if twins else row}" for row in range(1, rows + 1)]
         lines = [f"{name},1 Main Street,5550100" for name in names]
+        self.sent.append(Counter((name, "1 Main Street", "5550100") for name in names))
         with suppress(BulkError):
-            batch = await self.harness.submit("name,address,phone\n" + "\n".join(lines) + "\n")
-            self.uploads[batch.id] = batch
-            self.contents[batch.id] = Counter((n, "1 Main Street", "5550100") for n in names)
+            await self.harness.submit("name,address,phone\n" + "\n".join(lines) + "\n")
 
     async def abandon_now(self, batch_id: UUID) -> None:
         self.asked_to_abandon.add(batch_id)
@@ -289,6 +295,8 @@ class Histories(RuleBasedStateMachine):
         await self.loop.turns(after)
         if self.harness.line.creates_under_way:
             self.had.add("kill between send and answer")
+        for client in self.clients:
+            client.cancel()  # what serves it dies with the service
         await self.harness.kill()
         self.set_disk_full(False)
         await asyncio.sleep(down)
@@ -300,11 +308,11 @@ class Histories(RuleBasedStateMachine):
         self.harness.start()
 
     async def restart_directory(self, down: float) -> None:
-        open_batches = [b for i in self.uploads if (b := self.known(i)) and not b.is_activated]
+        open_batches = [b for i in self.contents if (b := self.known(i)) and not b.is_activated]
         if any(batch.created_count for batch in open_batches):
             self.had.add("directory restart before activation")
         self.restarts += 1
-        self.changed_after = {batch_id: self.looks(batch_id) for batch_id in self.uploads}
+        self.changed_after = {batch_id: self.looks(batch_id) for batch_id in self.contents}
         self.harness.directory.desk.restart(down)
         self.put_foreign_rows()
 
@@ -333,8 +341,10 @@ class Histories(RuleBasedStateMachine):
         return None
 
     def held(self, batch_id: UUID) -> list[Hospital]:
+        return self.held_of(self.contents[batch_id])
+
+    def held_of(self, ours: Contents) -> list[Hospital]:
         """Return what the directory holds of an upload, in whatever directory batch."""
-        ours = self.contents[batch_id]
         rows = self.harness.directory.desk.store.all()
         return [row for row in rows if content(row) in ours and row not in self.foreign]
 
@@ -359,8 +369,10 @@ class Histories(RuleBasedStateMachine):
             await self.harness.service.cleanup()
         await self.everything_at_rest()
         await asyncio.sleep(100)
-        for batch_id in self.uploads:
+        for batch_id in self.contents:
             await self.assert_ended(batch_id)
+        for refused in [sent for sent in self.sent if sent not in self.contents.values()]:
+            assert self.held_of(refused) == []
         self.completed_batches_are_in_the_directory_exactly_once()
         self.abandoned_batches_left_no_row()
         self.no_foreign_row_was_touched()
@@ -380,7 +392,11 @@ class Histories(RuleBasedStateMachine):
             assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
 
 
-def content(row: Hospital) -> tuple[str, str, str]:
+def contents(batch: Batch) -> Contents:
+    return Counter(row.hospital.content for row in batch.rows)
+
+
+def content(row: Hospital) -> Content:
     return (row["name"] or "", row["address"] or "", row["phone"] or "")
 
 
