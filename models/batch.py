@@ -151,8 +151,8 @@ class Batch:
         auto_resumes: Automatic runs that sent a row, since a row was last created.
         doubtful: Some exchange had an unknown outcome, or a process died while it ran.
         unsettled: Something sent may still be applied: settle before deleting or activating.
-        directory_batches: How many directory batches its rows were ever sent to. More than one
-            only after the directory activated a part: nothing can be added to that one.
+        directory_batches: How many directory batches may hold its rows. More than one only after
+            rows lacked beside an active one: nothing can be added to that directory batch.
         seconds: Time its runs took, in seconds, up to `running_since`.
         running_since: Monotonic time of the present run's start, in seconds; None at rest.
         step: What is being done right now, for a person; empty at rest.

@@ -93,11 +93,11 @@ class _Body:
                 timeout=self._limit.stall_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if stopping.done():  # first: a sender of many small pieces always has the next ready
+                raise UploadCutOff(ShuttingDown())
             if receiving.done():
                 return receiving.result()
-            raise UploadCutOff(
-                ShuttingDown() if stopping.done() else UploadStalled(self._limit.stall_s)
-            )
+            raise UploadCutOff(UploadStalled(self._limit.stall_s))
         finally:
             receiving.cancel()
             stopping.cancel()

@@ -40,7 +40,8 @@ class Abandonment:
             batch: At rest, claimed by the caller. From the first delete on it is `abandoning`.
 
         Raises:
-            BatchConflict: One of its hospitals is active; the batch is what it was.
+            BatchConflict: One of its hospitals is active; the batch is what it was when no delete
+                was sent yet, else it stays `abandoning`.
             CannotContinue: The directory gave no usable answer.
             Interrupted: The service is stopping.
             StorageUnavailable: What comes next could not be made durable.

@@ -38,15 +38,15 @@ class Activation:
 
     async def delete(self, run: Run, copies: tuple[ListedHospital, ...]) -> None:
         """Delete copies one by one; what came of it is seen at the next look."""
-        run.batch.step = "deleting surplus copies"
+        run.batch.step = "deleting copies that are too many"
         self._count_change(run)
         for copy in copies:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
             match outcome:
                 case Deleted():
-                    logger.info("batch %s: surplus copy %d deleted", run.batch.id, copy.id)
+                    logger.info("batch %s: copy %d deleted", run.batch.id, copy.id)
                 case Absent():
-                    run.change_error = "a surplus copy could not be deleted"
+                    run.change_error = "a copy could not be deleted"
                 case NotSent(reason):
                     run.change_error = reason
                     return await self._directory.waker.back_off(run.changes)

@@ -1,5 +1,6 @@
 """What one run of a batch knows and the next one need not."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -23,7 +24,8 @@ class Run:
     Attributes:
         batch: The batch, claimed for this run.
         settling: Whether anything sent may still be applied.
-        automatic: A restart began it, and it has sent nothing yet.
+        uncounted: A restart began it, and it has sent nothing yet.
+        counting: Held while that is made known.
         attempts: Sends of each row in this run; refusals for pace do not count.
         vanishings: How often the directory lost each row in this run.
         changes: Activations and rounds of deletes so far.
@@ -33,7 +35,8 @@ class Run:
 
     batch: Batch
     settling: Settling
-    automatic: bool
+    uncounted: bool
+    counting: asyncio.Lock = field(default_factory=asyncio.Lock)
     attempts: Counter[int] = field(default_factory=Counter)
     vanishings: Counter[int] = field(default_factory=Counter)
     changes: int = 0

@@ -14,7 +14,7 @@ from services.activation import Activation
 from services.batch_run import Run, RunPolicy
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
-from services.progress_tracker import ProgressTracker
+from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTracker
 from services.reasons import (
     CannotContinue,
     Interrupted,
@@ -30,8 +30,6 @@ from services.settling import Settling
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
-LAST_RETRY_S = 10.0  # ... but is tried again at least this often
 MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
 
 

@@ -106,6 +106,8 @@ class BatchService:
 
     async def validate(self, file: BinaryIO) -> CsvContent:
         """Check a file; nothing is stored or sent."""
+        if self.is_stopping:
+            raise ShuttingDown
         return await asyncio.to_thread(read_csv, file, max_rows=self._rules.validate_rows)
 
     async def submit(self, file: BinaryIO) -> Batch:
@@ -170,8 +172,8 @@ class BatchService:
         """Delete the batch's hospitals and forget it; return how many were deleted.
 
         Raises:
-            BatchNotFound, BatchConflict: It is what it was.
-            Unavailable: It is what it was, or `abandoning` and taken up again later.
+            BatchNotFound: There is none.
+            BatchConflict, Unavailable: It is what it was, or `abandoning` and taken up again later.
         """
         batch = self._tracker.get(batch_id)
         if batch.status not in _ABANDONABLE or batch_id in self._claims:

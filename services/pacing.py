@@ -165,7 +165,7 @@ class Lane:
             return await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
-                self._sent_s.remove(waiting.result().sent_s)
+                self._forget(waiting.result())
                 self._leave(waiting.result(), None)
             raise
 
@@ -182,9 +182,12 @@ class Lane:
                 self._passed_s = clock.now_s()
         self._grant()
 
-    def _refused(self, turn: Turn) -> None:
+    def _forget(self, turn: Turn) -> None:
         if turn.sent_s in self._sent_s:
-            self._sent_s.remove(turn.sent_s)  # the directory did not count it either
+            self._sent_s.remove(turn.sent_s)
+
+    def _refused(self, turn: Turn) -> None:
+        self._forget(turn)  # the directory did not count it either
         if self._probe_pause_s and not turn.is_probe:
             return  # one of the same wave
         now_s = clock.now_s()

@@ -4,7 +4,7 @@ Only questions are repeated here. A create, an activation or a delete is one exc
 the caller judges.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 from uuid import UUID
@@ -102,7 +102,7 @@ class PatientDirectory:
         directory_batch_id: UUID,
         hospital: HospitalRow,
         *,
-        sending: Callable[[], None],
+        sending: Callable[[], Awaitable[None]],
         answered: Callable[[CreateOutcome, float], None],
     ) -> CreateOutcome:
         """Send one row when its turn comes.
@@ -121,7 +121,7 @@ class PatientDirectory:
         """
 
         async def exchange() -> CreateOutcome:
-            sending()
+            await sending()
             started_s = clock.now_s()
             outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
             answered(outcome, clock.now_s() - started_s)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.batch import Batch, BatchStatus
+from models.batch import Batch, BatchStatus, RowStatus
 from models.hospital import ListedHospital
 from models.outcome import RateLimited, Unexpected
 from services.pacing import GIVE_UP_WINDOWS
@@ -84,9 +84,11 @@ def shortfall(batch: Batch) -> tuple[BatchStatus, str]:
     lacking = [row for row in batch.rows if not row.is_done]
     which = rows([row.hospital.row for row in lacking])
     if all(row.refused for row in lacking):
+        active = any(row.status is RowStatus.CREATED_AND_ACTIVATED for row in batch.rows)
+        first = "delete this batch's active hospitals in the directory, then " if active else ""
         return BatchStatus.FAILED, (
-            f"The directory refused {which}: abandon this batch, correct the file and upload it "
-            "again."
+            f"The directory refused {which}: {first}abandon this batch, correct the file and "
+            "upload it again."
         )
     return BatchStatus.RESUMABLE, (
         f"Not created: {which}. The reason stands at each; a resume tries again."

@@ -1,4 +1,4 @@
-"""The file's rows against the directory's rows: what to adopt, send, delete and wait for.
+"""The file's rows against the directory's rows: what to adopt, send and delete.
 
 Pure: it knows no clock and no network. The directory keeps no row numbers, so rows are matched by
 content, as a multiset: a file with two identical rows wants two identical hospitals.
@@ -19,8 +19,7 @@ class Plan:
 
     Attributes:
         adopt: Row number -> the hospital that is this row's; each id at most once.
-        send: Rows proved absent, never adopted by anything: they may be sent.
-        wait: Rows not shown that may still appear: not sent before a settled look.
+        send: Rows that may be sent: never sent before, or proved absent by a settled look.
         stranded: Row number -> its only hospital, which can never become active. To be deleted,
             and the row created anew.
         surplus: Identical copies beyond what the file wants; empty until settled.
@@ -31,7 +30,6 @@ class Plan:
 
     adopt: dict[int, ListedHospital]
     send: tuple[int, ...]
-    wait: tuple[int, ...]
     stranded: dict[int, ListedHospital]
     surplus: tuple[ListedHospital, ...]
     foreign: tuple[ListedHospital, ...]
@@ -67,12 +65,11 @@ def reconcile(rows: Sequence[Row], listed: Iterable[ListedHospital], *, settled:
         assigned.update(_assign(claimants, found[: len(claimants)]))
         surplus += found[len(claimants) :]
         missing += [row for row in claimants if row.hospital.row not in assigned]
-    stranded = {n: hospital for n, hospital in assigned.items() if _is_leftover(hospital, closed)}
+    stranded = {n: hospital for n, hospital in assigned.items() if _is_stranded(hospital, closed)}
     sendable = {row.hospital.row for row in missing if settled or row.status is RowStatus.PENDING}
     return Plan(
         adopt={n: hospital for n, hospital in assigned.items() if n not in stranded},
         send=tuple(sorted(sendable)),
-        wait=tuple(sorted({row.hospital.row for row in missing} - sendable)),
         stranded=stranded,
         surplus=tuple(surplus) if settled else (),
         foreign=tuple(hospital for found in copies.values() for hospital in found),
@@ -95,14 +92,14 @@ def _copies_by_content(
     copies: dict[Content, list[ListedHospital]] = defaultdict(list)
 
     def rank(copy: ListedHospital) -> tuple[bool, bool, int]:
-        return not copy.active, _is_leftover(copy, closed), copy.id
+        return not copy.active, _is_stranded(copy, closed), copy.id
 
     for hospital in sorted(listed, key=rank):
         copies[hospital.content].append(hospital)
     return dict(copies)
 
 
-def _is_leftover(hospital: ListedHospital, closed: frozenset[UUID | None]) -> bool:
+def _is_stranded(hospital: ListedHospital, closed: frozenset[UUID | None]) -> bool:
     """Return whether it was left inactive when its directory batch was activated."""
     return not hospital.active and hospital.batch_id in closed
 

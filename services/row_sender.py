@@ -5,7 +5,8 @@ import logging
 from functools import partial
 from typing import assert_never
 
-from models.batch import BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus, RowStatus
+from models.errors import StorageUnavailable
 from models.outcome import (
     BatchFull,
     Created,
@@ -20,7 +21,7 @@ from services.batch_run import Run, RunPolicy
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import CannotContinue, Interrupted, turned_away
+from services.reasons import CannotContinue, Interrupted, not_saved, turned_away
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +75,23 @@ class RowSender:
         except TurnWithdrawn:
             return
 
-    def _sending(self, run: Run, number: int) -> None:
-        if run.automatic:  # only now: a batch may wait for its turn through many restarts
-            run.automatic = False
-            run.batch.auto_resumes += 1
+    async def _sending(self, run: Run, number: int) -> None:
+        async with run.counting:
+            if run.uncounted:  # only now: a batch may wait for its turn through many restarts
+                await self._count(run.batch)
+                run.uncounted = False
+        if self._directory.waker.is_stopping:  # since the turn was granted
+            raise TurnWithdrawn
         self._tracker.set_row(run.batch, number, RowStatus.PROCESSING)
+
+    async def _count(self, batch: Batch) -> None:
+        """Count an automatic run before it sends: what it sends may be what ends the process."""
+        try:
+            await self._tracker.announce(
+                batch, BatchStatus.PROCESSING, auto_resumes=batch.auto_resumes + 1
+            )
+        except StorageUnavailable:
+            raise not_saved() from None
 
     def _record(self, run: Run, number: int, outcome: CreateOutcome, seconds: float) -> None:
         """Note what became of one send."""

@@ -7,7 +7,7 @@ settling time after that answer, proves absence. All times are monotonic seconds
 
 
 class Settling:
-    """Whether anything sent earlier to one directory batch may still be applied.
+    """Whether anything sent earlier for one batch may still be applied.
 
     Args:
         settle_s: How long a request may still be applied after the directory answered a later one.

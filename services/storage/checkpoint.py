@@ -1,10 +1,9 @@
 """A batch as a versioned JSON document, and back; another version is not guessed at."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
 from models.hospital import HospitalRow
@@ -29,7 +28,7 @@ class _RowDocument(_Document):
     hospital_id: int | None
     error: str | None
     refused: bool
-    processing_seconds: Annotated[float, Field(ge=0)]
+    processing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "_RowDocument":
@@ -46,14 +45,14 @@ class _BatchDocument(_Document):
     directory_url: str
     status: BatchStatus
     failure_reason: str | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
     resume_count: Annotated[int, Field(ge=0)]
     auto_resumes: Annotated[int, Field(ge=0)]
     doubtful: bool
     unsettled: bool
-    directory_batches: Annotated[int, Field(ge=1)] = 1
-    processing_seconds: Annotated[float, Field(ge=0)]
+    directory_batches: Annotated[int, Field(ge=1, le=1000)] = 1
+    processing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     rows: Annotated[tuple[_RowDocument, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

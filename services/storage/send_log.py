@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 NAME = ".recent-sends"
 LINE = "{:20.6f}\n"
 LINE_BYTES = 21
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class SendLog:
@@ -44,7 +45,7 @@ class SendLog:
         try:
             with contextlib.suppress(FileNotFoundError):
                 times = sorted(_times(self._path.read_bytes()))[-self._size :]
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+            self._file = os.open(self._path, FLAGS, 0o644)
         except OSError as error:
             logger.warning("recent sends are not remembered: %s", error.strerror)
         ages_s = [age_s(time, now.timestamp()) for time in times]
@@ -78,5 +79,5 @@ def _times(content: bytes) -> list[float]:
     times = []
     for line in content.split(b"\n"):
         with contextlib.suppress(ValueError):
-            times.append(float(line))
+            times.append(float(line.strip(b" \0")))  # NULs: of lines that a full disk refused
     return [time for time in times if math.isfinite(time)]

@@ -14,6 +14,7 @@ from models.errors import (
     DirectoryUnreachable,
     FileRejected,
     QueueFull,
+    ShuttingDown,
     StorageUnavailable,
 )
 from services.batch_service import Resumption
@@ -492,3 +493,17 @@ def test_a_full_queue_refuses_what_comes_and_stores_nothing(tmp_path: Path):
         assert (await harness.load(csv_file(1))).status is BatchStatus.COMPLETED
 
     play(tmp_path, scenario, max_queued_batches=3)
+
+
+def test_a_stopping_service_checks_no_further_file(tmp_path: Path):
+    """
+    Those that wait for their turn would keep it from ending.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        harness.service.stop()
+
+        with pytest.raises(ShuttingDown):
+            await harness.service.validate(io.BytesIO(csv_file(1).encode()))
+
+    play(tmp_path, scenario)

@@ -53,6 +53,19 @@ any_batch = st.integers(0, 20)
 CREATE_FAULTS = [kind for kind in FaultKind if kind is not FaultKind.PARTIAL]
 LIST_FAULTS = ["drop_before", "error_before", "garbled", "truncated", "hang", "slow", "refuse"]
 CHANGE_FAULTS = [*LIST_FAULTS, "drop_after", "error_after", "late", "late_error", "lose", "gateway"]
+# What tempts most to send a row twice, or to leave one behind.
+TEMPTING = [
+    ("create", "late", 14.0),
+    ("create", "late_error", 14.0),
+    ("create", "hang", 40.0),
+    ("create", "drop_after", 5.0),
+    ("create", "lose", 5.0),
+    ("create", "full", 5.0),
+    ("create", "gateway", 5.0),
+    ("activate", "late", 14.0),
+    ("activate", "lose", 5.0),
+    ("activate", "partial", 5.0),
+]
 faults = st.one_of(
     st.tuples(st.just("create"), st.sampled_from(CREATE_FAULTS)),
     st.tuples(st.just("list_batch"), st.sampled_from(LIST_FAULTS)),
@@ -112,16 +125,32 @@ class Histories(RuleBasedStateMachine):
     def a_little_happens(self, number: int) -> None:
         self.do(self.loop.turns(number))
 
-    @rule(seconds=moments, number=turns, down=moments)
-    def kill(self, seconds: float, number: int, down: float) -> None:
+    @rule(seconds=moments, number=turns, down=moments, auto=st.booleans())
+    def kill(self, seconds: float, number: int, down: float, auto: bool) -> None:
         self.do(asyncio.sleep(seconds))
-        self.do(self.kill_now(number, down))
+        self.do(self.kill_now(number, down, auto_resume=auto))
 
-    @rule(rows=st.integers(1, 4), number=st.integers(1, 12), down=moments)
-    def upload_and_kill(self, rows: int, number: int, down: float) -> None:
+    @rule(rows=st.integers(1, 4), number=st.integers(1, 12), down=moments, auto=st.booleans())
+    def upload_and_kill(self, rows: int, number: int, down: float, auto: bool) -> None:
         self.do(self.upload_now(rows, twins=False))
         self.do(self.until_a_create_is_under_way())
-        self.do(self.kill_now(number, down))
+        self.do(self.kill_now(number, down, auto_resume=auto))
+
+    @rule(
+        rows=st.integers(1, 4),
+        tempting=st.sampled_from(TEMPTING),
+        times=st.integers(1, 2),
+        seconds=moments,
+    )
+    def upload_into_trouble(
+        self, rows: int, tempting: tuple[str, str, float], times: int, seconds: float
+    ) -> None:
+        endpoint, kind, later_s = tempting
+        trouble = FaultRule(endpoint=endpoint, kind=kind, times=times, seconds=later_s)
+        faults = self.harness.directory.desk.faults
+        faults.replace([trouble, *faults.rules])
+        self.do(self.upload_now(rows, twins=False))
+        self.do(asyncio.sleep(seconds))
 
     @rule()
     def stop_and_start(self) -> None:
@@ -269,8 +298,10 @@ class Histories(RuleBasedStateMachine):
             task.result()
 
     def call(self, work: Any, which: int) -> None:
-        if self.contents:
-            self.client(work(list(self.contents)[which % len(self.contents)]))
+        """Have a client do something about a batch, most likely one that was set aside."""
+        batches = [b.id for b in self.harness.service.resumable()] or list(self.contents)
+        if batches:
+            self.client(work(batches[which % len(batches)]))
 
     async def upload_now(self, rows: int, twins: bool) -> None:
         number = len(self.sent) + 1
@@ -291,7 +322,7 @@ class Histories(RuleBasedStateMachine):
                 return
             await self.loop.turns(1)
 
-    async def kill_now(self, after: int, down: float) -> None:
+    async def kill_now(self, after: int, down: float, auto_resume: bool) -> None:
         await self.loop.turns(after)
         if self.harness.line.creates_under_way:
             self.had.add("kill between send and answer")
@@ -300,7 +331,7 @@ class Histories(RuleBasedStateMachine):
         await self.harness.kill()
         self.set_disk_full(False)
         await asyncio.sleep(down)
-        self.harness.start()
+        self.harness.start(auto_resume=auto_resume)
 
     async def stop_now(self) -> None:
         self.set_disk_full(False)

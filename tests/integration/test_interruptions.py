@@ -216,6 +216,50 @@ def test_automatic_resumes_that_create_nothing_end_after_three(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_a_service_that_dies_of_what_it_sends_stops_after_three_restarts(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("error_before", times=None)
+        batch = await harness.submit(csv_file(3))
+        for _ in range(4):
+            sent = harness.wire.requests.count("POST /hospitals/")
+            for _ in range(10_000):
+                await asyncio.sleep(0.01)
+                if harness.wire.requests.count("POST /hospitals/") > sent:
+                    break
+            await harness.kill()
+            harness.start()
+
+        again = harness.service.get(batch.id)
+
+        assert again.status is BatchStatus.RESUMABLE
+        assert "3 automatic resumes" in (again.failure_reason or "")
+
+    play(tmp_path, scenario)
+
+
+def test_no_create_leaves_once_the_service_stops(tmp_path: Path):
+    """
+    Not even one whose turn had just come.
+    """
+
+    async def scenario(harness: Harness) -> None:
+        first = await harness.submit(csv_file(20))
+        second = await harness.submit(csv_file(20, start=101))
+        await asyncio.sleep(1)
+        asyncio.get_running_loop().call_at(now_s() + 60, harness.service.stop)
+        await harness.service.wait(second)
+
+        assert harness.wire.requests.count("POST /hospitals/") == 30
+        await harness.stop()
+        harness.start()
+        for batch in (first, second):
+            again = harness.service.get(batch.id)
+            await harness.service.wait(again)
+            await assert_exactly_once(harness, again)
+
+    play(tmp_path, scenario, max_concurrent_requests=40)
+
+
 def test_restarts_while_a_batch_waits_for_its_turn_do_not_count(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         first = await harness.submit(csv_file(20))

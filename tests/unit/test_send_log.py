@@ -46,6 +46,7 @@ def test_only_the_last_sends_are_kept_in_a_file_that_does_not_grow(tmp_path: Pat
 
     assert ages(tmp_path, at=100) == [3.0, 2.0, 1.0]
     assert (tmp_path / NAME).stat().st_size == 3 * 21
+    assert (tmp_path / NAME).stat().st_mode & 0o111 == 0
 
 
 def test_a_successor_passes_on_what_it_was_told(tmp_path: Path):
@@ -96,6 +97,15 @@ def test_a_file_that_cannot_be_written_costs_the_memory_only(
     log.close()
 
     assert "recent sends are not remembered" in caplog.text
+
+
+def test_lines_that_a_full_disk_refused_cost_no_other(tmp_path: Path):
+    log = a_log(tmp_path)
+    log.open(NOW)
+    send(log, 0, 1, 2)
+    (tmp_path / NAME).write_bytes(b"\0" * 42 + (tmp_path / NAME).read_bytes()[42:])
+
+    assert ages(tmp_path, at=10) == [8.0]
 
 
 @law

@@ -66,6 +66,14 @@ async def read_all(receive: Receive) -> None:
         pass
 
 
+def test_a_stopping_service_takes_no_more_of_senders_that_always_have_more_ready():
+    pieces = [(0.0, b"a" * ORDINARY_BYTES * 2, True), *[(0.001, b"a", True)] * 5000]
+
+    ends = serve(read_all, *(Sender(*pieces) for _ in range(5)), stop_s=1.0)
+
+    assert [type(end.error) for end in ends if isinstance(end, UploadCutOff)] == [ShuttingDown] * 5
+
+
 def test_a_sender_that_falls_silent_is_given_up():
     (end,) = serve(read_all, Sender((STALL_S - 1, b"a", True)))
 
