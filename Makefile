@@ -60,7 +60,7 @@ fuzz: $(READY) ## Send random requests to the running service (4 minutes); FUZZ_
 
 HISTORIES ?= 1000
 chaos: $(READY) ## Break everything at random, 5 minutes and 1000 histories (MINUTES=20 SEED=7 HISTORIES=9)
-	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -q -p no:logging tests/integration/test_histories.py \
+	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -q tests/integration/test_histories.py \
 		$(if $(SEED),--hypothesis-seed=$(SEED))
 	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 

@@ -10,18 +10,20 @@ HISTORIES sets how many are tried. Unless it is set they are the same in every r
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -230,7 +232,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def completed_batches_are_in_the_directory_exactly_once(self) -> None:
-        self.contents |= {b.id: contents(b) for b in self.harness.service._tracker.all()}
+        self.learn_of_batches()
         for batch_id in self.contents.keys() - self.abandoned - self.completed.keys():
             batch = self.known(batch_id)
             if batch is None and batch_id in self.asked_to_abandon and not self.held(batch_id):
@@ -366,6 +368,10 @@ class Histories(RuleBasedStateMachine):
         elif not full and away.exists():
             away.rename(self.storage)
 
+    def learn_of_batches(self) -> None:
+        """Note every batch that the service knows, also those whose client was never told."""
+        self.contents |= {b.id: contents(b) for b in self.harness.service._tracker.all()}
+
     def known(self, batch_id: UUID) -> Batch | None:
         with suppress(BulkError):
             return self.harness.service.get(batch_id)
@@ -393,7 +399,10 @@ class Histories(RuleBasedStateMachine):
         self.set_disk_full(False)
         self.harness.wire.up = True
         self.harness.directory.desk.faults.replace([])
+        if self.clients:
+            await asyncio.wait(self.clients)
         for _ in range(ROUNDS):
+            self.learn_of_batches()
             await self.everything_at_rest()
             for batch in self.harness.service.resumable():
                 await self.harness.service.resume(batch.id)
@@ -431,6 +440,15 @@ def content(row: Hospital) -> Content:
     return (row["name"] or "", row["address"] or "", row["phone"] or "")
 
 
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """Histories by the hundred would log by the ten thousand lines."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("_quiet")
 def test_no_history_breaks_the_promise():
     number = HISTORIES or 200
     Histories.seen.clear()
