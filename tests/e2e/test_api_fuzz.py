@@ -34,7 +34,8 @@ REACHED = {
     ("POST", "/hospitals/resume/{batch_id}"): {200, 202, 404, 409},
     ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
 }
-UNFORESEEN = re.compile(r"Traceback|\bERROR\b")  # in the service's log
+# In the service's log; the requests stand there too, and may hold any word.
+UNFORESEEN = re.compile(r"^(?:Traceback|ERROR:|[-\d]+ [:,\d]+ ERROR )", re.M)
 NOT_HTTP = (400, "text/plain; charset=utf-8")  # uvicorn's own; it never reaches the service
 
 
