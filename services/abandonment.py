@@ -73,18 +73,25 @@ class Abandonment:
                 return len(deleted)
 
     async def _delete(self, batch: Batch, filled: Set[UUID | None], settling: Settling) -> None:
-        """Delete each *filled* directory batch once; what came of it is seen at the next look."""
+        """Delete each *filled* directory batch once; what came of it is seen at the next look.
+
+        After one that failed a look comes first: by then a hospital may be active.
+        """
         await self._tracker.announce(batch, BatchStatus.ABANDONING, failure_reason=None)
         for directory_batch_id in batch.directory_batch_ids:
-            if directory_batch_id in filled:
-                await self._delete_one(batch, directory_batch_id, settling)
+            if directory_batch_id in filled and not await self._delete_one(
+                batch, directory_batch_id, settling
+            ):
+                return
 
-    async def _delete_one(self, batch: Batch, directory_batch_id: UUID, settling: Settling) -> None:
+    async def _delete_one(self, batch: Batch, directory_batch_id: UUID, settling: Settling) -> bool:
+        """Return whether the directory answered that it has none of it any more."""
         outcome = await self._directory.delete_batch(batch.id, directory_batch_id)
         match outcome:
             case Deleted() | Absent():
                 if batch.doubtful:
                     settling.doubt()  # a create that is under way survives a delete
+                return True
             case NotSent(reason):
                 await self._directory.waker.back_off(1, reason=reason)
             case Unknown():
@@ -93,3 +100,4 @@ class Abandonment:
                 raise turned_away(outcome)
             case _:
                 assert_never(outcome)
+        return False
