@@ -27,7 +27,7 @@ from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
 from services.directory_waker import DirectoryState
-from services.housekeeping import Housekeeping
+from services.housekeeping import Cleanup, Housekeeping
 from services.outlook import outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
@@ -266,9 +266,11 @@ class BatchService:
             raise ShuttingDown
         return task.result()
 
-    async def cleanup(self) -> int:
-        """Forget old completed batches; return how many. Nothing is begun while stopping."""
-        return 0 if self.is_stopping else await self._housekeeping.cleanup()
+    async def cleanup(self) -> Cleanup:
+        """Forget old completed batches, and have old stopped ones abandoned in the background."""
+        if self.is_stopping:
+            raise ShuttingDown
+        return await self._housekeeping.cleanup()
 
     async def is_storage_writable(self) -> bool:
         """Return whether a batch could be stored now."""
@@ -295,6 +297,8 @@ class BatchService:
             return
         self._stopping.set()
         logger.info("stopping, %d batches under way", len(self._claims))
+        if self._cleaner is not None:
+            self._cleaner.cancel()
         self._directory.stop()
         loop = asyncio.get_running_loop()
         loop.call_later(self._rules.shutdown_grace_s, self._claims.cancel_all)
@@ -302,8 +306,6 @@ class BatchService:
     async def close(self) -> None:
         """Stop, wait for what is under way, and write every checkpoint."""
         self.stop()
-        if self._cleaner is not None:
-            self._cleaner.cancel()
         await self._claims.wait_for_all()
         await self._tracker.flush()
         await self._directory.close()

@@ -90,7 +90,7 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
         StorageUnavailable,
         ShuttingDown,
     },
-    "cleanup": set(),
+    "cleanup": {ShuttingDown},
     "is_storage_writable": set(),
     "directory_state": set(),
     "is_stopping": set(),
