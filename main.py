@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from config import BadSetting, Settings, load_settings
 from routers import batches, bulk, openapi, problem, progress, system
 from routers.addresses import HeadLikeGet
+from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         MIN_UPLOAD_BYTES, settings.max_csv_size * BYTES_A_ROW
     )
     app.state.large_file_turn = asyncio.Lock()
+    app.state.feeds = Feeds()
     problem.install(app)
     for router in (system.router, bulk.router, progress.router, batches.router):
         app.include_router(router)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -110,6 +110,10 @@ class BatchService:
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
         return outlook(batch)
+
+    def watch(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
+        """Have *hear* called at every change of what is told of a batch; return what ends that."""
+        return self._tracker.watchers.add(batch_id, hear)
 
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
