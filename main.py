@@ -89,14 +89,16 @@ def build_service(
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
     lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
+    tracker = ProgressTracker(storage, wall_clock)
     lanes = Lanes(
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
+        changed=tracker.watchers.tell_all,
     )
-    directory = PatientDirectory(api, lanes, DirectoryWaker(api, settings.wake_timeout_seconds))
-    tracker = ProgressTracker(storage, wall_clock)
+    waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
+    directory = PatientDirectory(api, lanes, waker)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
     runner = BatchRunner(directory, tracker, policy)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)

@@ -28,7 +28,7 @@ from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Cleanup, Housekeeping
-from services.outlook import outlook
+from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, corrected, other_directory
@@ -109,7 +109,8 @@ class BatchService:
 
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
-        return outlook(batch)
+        now = Now(clock.now_s(), self._tracker.wall_clock())
+        return outlook(batch, self._directory.traffic(batch.id), now)
 
     def watch(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
         """Have *hear* called at every change of what is told of a batch; return what ends that."""
