@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -19,6 +19,7 @@ from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
+from services.batch_list import Page, Place, page
 from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.csv_processor import read_csv
@@ -109,6 +110,10 @@ class BatchService:
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
         return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
+
+    def page(self, statuses: Collection[BatchStatus], after: Place | None, limit: int) -> Page:
+        """Return one page of the batches, newest first; see `batch_list.page`."""
+        return page(self._tracker.all(), statuses=statuses, after=after, limit=limit)
 
     async def validate(self, file: BinaryIO) -> CsvContent:
         """Check a file; nothing is stored or sent."""

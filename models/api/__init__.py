@@ -1,14 +1,27 @@
 """The shapes on the wire, for routers only. Names and shapes are the service's contract."""
 
-from models.api.batches import Abandoned, BulkResult, Cleaned, Progress, Resumable, RowState
+from models.api.batches import (
+    EXAMPLE_CURSOR,
+    Abandoned,
+    BatchList,
+    BatchSummary,
+    BulkResult,
+    Cleaned,
+    Progress,
+    Resumable,
+    RowState,
+)
 from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
 from models.api.shape import EXAMPLE_ID
 from models.api.system import ApiInfo, Health, Problem, Readiness
 
 __all__ = [
+    "EXAMPLE_CURSOR",
     "EXAMPLE_ID",
     "Abandoned",
     "ApiInfo",
+    "BatchList",
+    "BatchSummary",
     "BulkResult",
     "Cleaned",
     "FileProperties",

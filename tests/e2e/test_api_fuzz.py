@@ -31,6 +31,7 @@ REACHED = {
     ("POST", "/hospitals/bulk"): {200, 202, 400, 422},
     ("POST", "/hospitals/validate"): {200, 422},
     ("GET", "/hospitals/progress/{batch_id}"): {200, 404},
+    ("GET", "/hospitals/batches"): {200, 422},
     ("POST", "/hospitals/resume/{batch_id}"): {200, 202, 404, 409},
     ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
 }

@@ -142,6 +142,7 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
     "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),
     "invalid-request": lambda at: at.call(files={"other": ("x.csv", b"")}),
+    "invalid-request of /hospitals/batches": lambda at: at.call(params={"cursor": "x"}),
     "upload-stalled": half_sent,
     "upload-not-kept": without_temporary_files,
     "upload-too-large": lambda at: at.call(headers={"Content-Length": "99999999"}),

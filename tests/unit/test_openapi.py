@@ -32,7 +32,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import dependencies
+from routers import dependencies, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -70,9 +70,11 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
         ShuttingDown,
     },
     dependencies.wants_async: set(),
+    reports.get_place: {InvalidRequest},
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},
+    "page": set(),
     "resumable": set(),
     "validate": set(),
     "submit": {FileRejected, StorageUnavailable, QueueFull, ShuttingDown},
