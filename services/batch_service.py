@@ -22,6 +22,7 @@ from services.abandonment import Abandonment
 from services.batch_list import Page, Place, page
 from services.batch_runner import BatchRunner
 from services.claims import Claims
+from services.comparison import Comparison
 from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Housekeeping
@@ -29,6 +30,7 @@ from services.outlook import outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, other_directory
+from services.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +201,20 @@ class BatchService:
         if task.cancelled():
             raise ShuttingDown
         return task.result()
+
+    async def verify(self, batch_id: UUID) -> Comparison:
+        """Compare what the directory holds of a batch at rest with its file; change nothing.
+
+        Raises:
+            BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch_id in self._claims:
+            raise BatchConflict("The batch is being worked on: compare it when it has ended.")
+        self._check_directory(batch)
+        if self.is_stopping:
+            raise ShuttingDown
+        return await verify(batch, self._directory, self._stopping)
 
     async def cleanup(self) -> int:
         """Forget old completed batches; return how many. Nothing is begun while stopping."""

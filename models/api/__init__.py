@@ -1,17 +1,14 @@
 """The shapes on the wire, for routers only. Names and shapes are the service's contract."""
 
-from models.api.batches import (
+from models.api.batches import Abandoned, BulkResult, Cleaned, Progress, Resumable, RowState
+from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
+from models.api.reports import (
     EXAMPLE_CURSOR,
-    Abandoned,
     BatchList,
     BatchSummary,
-    BulkResult,
-    Cleaned,
-    Progress,
-    Resumable,
-    RowState,
+    Difference,
+    Verification,
 )
-from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
 from models.api.shape import EXAMPLE_ID
 from models.api.system import ApiInfo, Health, Problem, Readiness
 
@@ -24,6 +21,7 @@ __all__ = [
     "BatchSummary",
     "BulkResult",
     "Cleaned",
+    "Difference",
     "FileProperties",
     "Health",
     "PreviewHospital",
@@ -34,4 +32,5 @@ __all__ = [
     "RowError",
     "RowState",
     "ValidationResult",
+    "Verification",
 ]

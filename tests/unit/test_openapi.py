@@ -87,6 +87,7 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
         StorageUnavailable,
         ShuttingDown,
     },
+    "verify": {BatchNotFound, BatchConflict, DirectoryUnreachable, ShuttingDown},
     "cleanup": set(),
     "is_storage_writable": set(),
     "directory_state": set(),
