@@ -103,6 +103,7 @@ def build_service(
         directory_url=settings.hospital_api_base_url,
         auto_resume=settings.auto_resume,
         keep_completed_s=settings.progress_cleanup_hours * 3600,
+        keep_stopped_s=settings.resumable_retention_hours * 3600,
     )
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,

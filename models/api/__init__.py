@@ -1,6 +1,15 @@
 """The shapes on the wire, for routers only. Names and shapes are the service's contract."""
 
-from models.api.batches import Abandoned, BulkResult, Cleaned, Progress, Resumable, RowState
+from models.api.batches import (
+    Abandoned,
+    BulkResult,
+    Cleaned,
+    Correction,
+    Progress,
+    Resumable,
+    RowState,
+    RowValues,
+)
 from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
 from models.api.reports import (
     EXAMPLE_CURSOR,
@@ -21,6 +30,7 @@ __all__ = [
     "BatchSummary",
     "BulkResult",
     "Cleaned",
+    "Correction",
     "Difference",
     "FileProperties",
     "Health",
@@ -31,6 +41,7 @@ __all__ = [
     "Resumable",
     "RowError",
     "RowState",
+    "RowValues",
     "ValidationResult",
     "Verification",
 ]
