@@ -291,7 +291,7 @@ def _picker(names: list[str]) -> Callable[[list[str]], Values]:
     pick = itemgetter(*(names.index(column) for column in COLUMNS if column in names))
     if "phone" not in names:
         return lambda fields: (*pick(fields), "")
-    if set(filter(None, names)) == set(REPORT_COLUMNS):
+    if set(REPORT_COLUMNS) <= set(names):  # people add columns of their own to a report
         return lambda fields: tuple(REPORT_ESCAPE.sub("", value) for value in pick(fields))
     return pick
 
