@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, openapi, problem, progress, system
+from routers import batches, bulk, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
     problem.install(app)
-    for router in (system.router, bulk.router, progress.router, batches.router):
+    for router in (system.router, bulk.router, progress.router, reports.router, batches.router):
         app.include_router(router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -23,8 +23,10 @@ from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
+from services.batch_list import Page, Place, page
 from services.batch_runner import BatchRunner
 from services.claims import Claims
+from services.comparison import Comparison
 from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Cleanup, Housekeeping
@@ -33,6 +35,7 @@ from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, corrected, other_directory
 from services.skipping import can_skip, rows_to_load
+from services.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +122,10 @@ class BatchService:
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
         return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
+
+    def page(self, statuses: Collection[BatchStatus], after: Place | None, limit: int) -> Page:
+        """Return one page of the batches, newest first; see `batch_list.page`."""
+        return page(self._tracker.all(), statuses=statuses, after=after, limit=limit)
 
     async def validate(self, file: BinaryIO) -> CsvContent:
         """Check a file; nothing is stored or sent."""
@@ -270,6 +277,20 @@ class BatchService:
         if task.cancelled():
             raise ShuttingDown
         return task.result()
+
+    async def verify(self, batch_id: UUID) -> Comparison:
+        """Compare what the directory holds of a batch at rest with its file; change nothing.
+
+        Raises:
+            BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch_id in self._claims:
+            raise BatchConflict("The batch is being worked on: compare it when it has ended.")
+        self._check_directory(batch)
+        if self.is_stopping:
+            raise ShuttingDown
+        return await verify(batch, self._directory, self._stopping)
 
     async def cleanup(self) -> Cleanup:
         """Forget old completed batches, and have old stopped ones abandoned in the background."""
