@@ -11,9 +11,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn import Server
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, openapi, problem, progress, system
+from routers import batches, bulk, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
@@ -34,6 +35,7 @@ from services.storage.send_log import SendLog
 
 logger = logging.getLogger("hospital_bulk")
 
+ANSWER_S = 1.0  # beyond the grace, for answers that are on their way
 LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
 MIN_UPLOAD_BYTES = 1024 * 1024
 BYTES_A_ROW = 1024  # a long row in a script of three bytes a letter
@@ -61,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
     problem.install(app)
-    for router in (system.router, bulk.router, progress.router, batches.router):
+    for router in (system.router, bulk.router, progress.router, reports.router, batches.router):
         app.include_router(router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
@@ -89,14 +91,16 @@ def build_service(
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
     lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
+    tracker = ProgressTracker(storage, wall_clock)
     lanes = Lanes(
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
+        changed=tracker.watchers.tell_all,
     )
-    directory = PatientDirectory(api, lanes, DirectoryWaker(api, settings.wake_timeout_seconds))
-    tracker = ProgressTracker(storage, wall_clock)
+    waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
+    directory = PatientDirectory(api, lanes, waker)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
     runner = BatchRunner(directory, tracker, policy)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
@@ -105,6 +109,7 @@ def build_service(
         directory_url=settings.hospital_api_base_url,
         auto_resume=settings.auto_resume,
         keep_completed_s=settings.progress_cleanup_hours * 3600,
+        keep_stopped_s=settings.resumable_retention_hours * 3600,
     )
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,
@@ -139,7 +144,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        with _stopped_by_signals(service):
+        with _stopped_by_signals(service, settings.shutdown_grace_seconds):
             yield
     finally:
         try:
@@ -175,19 +180,23 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(service: BatchService) -> Iterator[None]:
+def _stopped_by_signals(service: BatchService, grace_s: float) -> Iterator[None]:
     """Tell the service of SIGTERM and SIGINT at once.
 
     The server itself tells it only after all open requests have ended, and a request that waits
-    for its batch ends when the service stops.
+    for its batch ends when the service stops. And it would wait for ever for a client that does not
+    take its answer.
     """
     loop = asyncio.get_running_loop()
     previous: dict[int, Any] = {}
 
     def hear(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(service.stop)
-        if callable(previous[number]):
-            previous[number](number, frame)
+        handler = previous[number]
+        if isinstance(server := getattr(handler, "__self__", None), Server):
+            loop.call_soon_threadsafe(loop.call_later, grace_s + ANSWER_S, _drop_the_deaf, server)
+        if callable(handler):
+            handler(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError):  # not the main thread: the server's owner stops it
@@ -197,6 +206,14 @@ def _stopped_by_signals(service: BatchService) -> Iterator[None]:
     finally:
         for heard, handler in previous.items():
             signal.signal(heard, handler)
+
+
+def _drop_the_deaf(server: Server) -> None:
+    """Break the connections of *server* whose clients leave unread what was sent to them."""
+    for connection in tuple(server.server_state.connections):
+        transport: Any = getattr(connection, "transport", None)
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
 
 
 class PlainStartFailure:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response
 
 from models.api import Cleaned, Progress
 from models.batch import ENDED
-from models.errors import BatchNotFound
+from models.errors import BatchNotFound, ShuttingDown
 from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
 from routers.event_stream import EventStream, FeedsDep, done_id
 from routers.openapi import problems
@@ -88,13 +88,18 @@ async def events(
     return EventStream(feeds, service, batch)
 
 
-@router.post("/cleanup", summary="Forget old completed batches")
+@router.post("/cleanup", summary="End old batches", responses=problems(ShuttingDown()))
 async def cleanup(service: ServiceDep) -> Cleaned:
     """Forget completed batches older than PROGRESS_CLEANUP_HOURS, never one that still runs.
 
-    The service does the same by itself from time to time. Resumable and failed batches are kept.
+    Resumable and failed ones older than RESUMABLE_RETENTION_HOURS are abandoned in the background,
+    or kept if their hospitals cannot be deleted; the counts hold what was done since the last call.
+    The service does all of it by itself, too, every ten minutes.
     """
-    cleaned = await service.cleanup()
+    done = await service.cleanup()
     return Cleaned(
-        message=f"Completed batches forgotten: {cleaned}.", cleaned=cleaned, deleted_hospitals=0
+        message=f"Completed batches forgotten: {done.forgotten}. Stopped batches abandoned in the "
+        f"background since the last cleanup: {done.abandoned}.",
+        cleaned=done.forgotten + done.abandoned,
+        deleted_hospitals=done.deleted_hospitals,
     )
