@@ -1,7 +1,7 @@
 """The service as the terminal sees it: one method, one HTTP exchange; nothing is tried again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,11 @@ RESPOND_ASYNC = {"Prefer": "respond-async"}
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
-class Refused(Exception):
+class CallFailed(Exception):
+    """What keeps a command from its end; the message is made of sentences for a person."""
+
+
+class Refused(CallFailed):
     """The service itself answered with an error.
 
     Attributes:
@@ -36,8 +40,8 @@ class Refused(Exception):
         self.problem = problem
 
 
-class NoAnswer(Exception):
-    """No answer of the service came; the message is a sentence that says what came instead.
+class NoAnswer(CallFailed):
+    """No answer of the service came; the message says what came instead.
 
     Attributes:
         may_have_arrived: Whether the request may have been carried out all the same.
@@ -126,7 +130,7 @@ class Service:
             "GET", f"/hospitals/batch/{batch_id}/report.csv", params=params, timeout=SLOW
         ).content
 
-    def events(self, batch_id: str, last_event_id: str | None) -> Iterator[Event]:
+    def events(self, batch_id: str, last_event_id: str | None) -> Generator[Event]:
         """Yield the events of one connection until it ends; none when there is nothing new."""
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
         with (

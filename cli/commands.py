@@ -1,6 +1,7 @@
 """The commands, as they are typed."""
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import httpx
 import typer
 
 from cli import loading, outcome
-from cli.client import Json, NoAnswer, Refused, Service
+from cli.client import CallFailed, Json, Refused, Service
 from cli.display import (
     DEFAULT_URL,
     URL_VARIABLE,
@@ -21,10 +22,9 @@ from cli.display import (
     errors_table,
     rows_table,
 )
-from cli.follow import LostTouch
 from cli.interruption import Interrupted
 
-NOT_DONE, WRONG_USAGE, NO_SERVICE, READER_GONE = 1, 2, 3, 141
+NOT_DONE, NO_SERVICE = 1, 3
 PAGE = 100
 FULL_ID_CHARS = 36
 
@@ -255,11 +255,11 @@ def _session(url: str, as_json: bool) -> Iterator[tuple[Service, Display]]:
     except Refused as refusal:
         display.refused(refusal)
         raise typer.Exit(NOT_DONE if refusal.status < 500 else NO_SERVICE) from refusal
-    except (NoAnswer, LostTouch) as failure:
+    except CallFailed as failure:
         display.tell(str(failure))
         raise typer.Exit(NO_SERVICE) from failure
     except BrokenPipeError as error:
-        raise Interrupted(READER_GONE - 128) from error
+        raise Interrupted(signal.SIGPIPE) from error
     finally:
         service.close()
 

@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
-from cli.client import Json, NoAnswer, Refused, Service
+from cli.client import CallFailed, Json, NoAnswer, Refused, Service
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 PATIENCE_S = 600.0  # a restart takes seconds, a deployment minutes
 
 
-class LostTouch(Exception):
-    """Nobody answered for too long; the batch may well go on. The message says so."""
+class LostTouch(CallFailed):
+    """Nobody answered for too long; the batch may well go on."""
 
 
 def follow(
@@ -32,13 +33,14 @@ def follow(
     last_event_id: str | None = None
     while True:
         try:
-            for event in service.events(batch_id, last_event_id):
-                link.came()
-                last_event_id = event.id or None
-                document = merged(document, event.document)
-                yield document
-                if event.kind == "done":
-                    return
+            with closing(service.events(batch_id, last_event_id)) as events:
+                for event in events:
+                    link.came()
+                    last_event_id = event.id or None
+                    document = merged(document, event.document)
+                    yield document
+                    if event.kind == "done":
+                        return
             # Nothing new, or the service stops, or the batch is gone: its progress tells which.
             document = service.progress(batch_id)
             link.answered()
