@@ -156,7 +156,7 @@ class _Bar:
             return Text("Connecting ...")
         since_s = 0.0 if document["is_completed"] else time.monotonic() - self._came_at_s
         line = Table.grid(padding=(0, 1))
-        line.add_column(no_wrap=True)
+        line.add_column(min_width=BAR_CHARS)
         line.add_column(no_wrap=True, overflow="ellipsis")
         done = document["processed_hospitals"] + document["failed_hospitals"]
         line.add_row(
