@@ -170,6 +170,9 @@ class Service:
         """Turn what the libraries raise into NoAnswer."""
         try:
             yield
+        except (SSEError, _NotTheService) as error:  # an SSEError is a TransportError too
+            message = f"What answered at {self.url} does not look like the service ({error})."
+            raise NoAnswer(message) from error
         except NEVER_SENT as error:
             message = f"The service at {self.url} cannot be reached ({error or 'no answer'})."
             raise NoAnswer(message, may_have_arrived=False) from error
@@ -177,9 +180,6 @@ class Service:
             raise NoAnswer(f"The service at {self.url} fell silent.") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             message = f"The connection to the service at {self.url} broke off ({error})."
-            raise NoAnswer(message) from error
-        except (SSEError, _NotTheService) as error:
-            message = f"What answered at {self.url} does not look like the service ({error})."
             raise NoAnswer(message) from error
 
 

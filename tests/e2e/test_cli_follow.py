@@ -119,13 +119,20 @@ def test_a_batch_that_was_abandoned_meanwhile_is_told_as_gone():
 def test_gateways_that_answer_for_a_service_that_restarts_are_waited_out():
     followed = Followed(
         answers("<html>Bad gateway</html>", 502, "text/html"),
-        answers("<html>Not found</html>", 404, "text/html"),
-        answers("<html>Hello</html>", 200, "text/html"),
+        answers({"message": "No route"}, 404),
         TO_THE_END,
     )
 
     assert followed.last == DONE
+    assert "does not look like the service (502 with text/html)" in followed.told[0]
     assert len(followed.told) == 2, "one outage is told once"
+
+
+def test_a_page_in_the_place_of_the_stream_is_not_taken_for_one():
+    followed = Followed(answers("<html>Hello</html>", 200, "text/html"), TO_THE_END)
+
+    assert followed.last == DONE
+    assert "does not look like the service" in followed.told[0]
 
 
 def test_a_service_that_is_stopping_is_waited_out():
@@ -196,8 +203,8 @@ def test_a_service_that_never_streams_is_not_hammered():
 
 
 def test_a_service_that_answers_but_does_not_stream_is_not_given_up():
-    cycles = [nothing_new, answers(BEGUN)] * 2
-    followed = Followed(*cycles, TO_THE_END, patience_s=0.6)
+    cycles = [nothing_new, answers(BEGUN)] * 3  # at 0, 0.5 and 1.5 s
+    followed = Followed(*cycles, TO_THE_END, patience_s=1.0)
 
     assert followed.last == DONE
 
