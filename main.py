@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, openapi, problem, progress, system
+from routers import batches, bulk, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
+from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -58,8 +59,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         MIN_UPLOAD_BYTES, settings.max_csv_size * BYTES_A_ROW
     )
     app.state.large_file_turn = asyncio.Lock()
+    app.state.feeds = Feeds()
     problem.install(app)
-    for router in (system.router, bulk.router, progress.router, batches.router):
+    for router in (system.router, bulk.router, progress.router, reports.router, batches.router):
         app.include_router(router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
@@ -87,14 +89,16 @@ def build_service(
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
     lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
+    tracker = ProgressTracker(storage, wall_clock)
     lanes = Lanes(
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
+        changed=tracker.watchers.tell_all,
     )
-    directory = PatientDirectory(api, lanes, DirectoryWaker(api, settings.wake_timeout_seconds))
-    tracker = ProgressTracker(storage, wall_clock)
+    waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
+    directory = PatientDirectory(api, lanes, waker)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
     runner = BatchRunner(directory, tracker, policy)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
@@ -103,6 +107,7 @@ def build_service(
         directory_url=settings.hospital_api_base_url,
         auto_resume=settings.auto_resume,
         keep_completed_s=settings.progress_cleanup_hours * 3600,
+        keep_stopped_s=settings.resumable_retention_hours * 3600,
     )
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,

@@ -1,10 +1,15 @@
 """Following a batch, and forgetting old ones."""
 
-from fastapi import APIRouter, Response
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
 
 from models.api import Cleaned, Progress
-from models.errors import BatchNotFound
+from models.batch import ENDED
+from models.errors import BatchNotFound, ShuttingDown
 from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
+from routers.event_stream import EventStream, FeedsDep, done_id
 from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals/progress", tags=["Progress"])
@@ -21,13 +26,80 @@ async def progress(batch_id: BatchIdDep, service: ServiceDep) -> Response:
     return reply(progress_of(service, service.get(batch_id)))
 
 
-@router.post("/cleanup", summary="Forget old completed batches")
+_KINDS = {
+    "progress": "The first one; `hospitals` has every row",
+    "rows": "A change; `hospitals` has the rows that changed",
+    "done": "The last one; `hospitals` has every row",
+}
+_ID = "1795420802000000"
+_DATA = json.dumps(Progress.model_json_schema()["examples"][0])
+# As OpenAPI 3.1 has it, the schema of a stream is that of each of its events.
+_EVENT = {
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"enum": list(_KINDS)},
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Progress"},
+        },
+    },
+}
+_EXAMPLES = {
+    kind: {"summary": summary, "value": {"event": kind, "id": _ID, "data": _DATA}}
+    for kind, summary in _KINDS.items()
+}
+_EVENTS: dict[int | str, Any] = {
+    200: {
+        "description": f"Events: lines `event: rows`, `id: {_ID}`, `data: {{...}}`, and an empty "
+        "one. A comment (a line that begins with a colon) comes every 15 s when nothing changes.",
+        "content": {"text/event-stream": {"schema": _EVENT, "examples": _EXAMPLES}},
+    },
+    204: {"description": "Nothing has changed since the `done` of `Last-Event-ID`"},
+}
+
+
+@router.get(
+    "/{batch_id}/events",
+    response_class=Response,
+    summary="Watch a batch",
+    responses=_EVENTS | problems(BatchNotFound()),
+)
+async def events(
+    batch_id: BatchIdDep,
+    service: ServiceDep,
+    feeds: FeedsDep,
+    last_event_id: Annotated[
+        str | None, Header(description="The id of the last event that was received")
+    ] = None,
+) -> Response:
+    """Send server-sent events until the batch `is_completed`; the data are Progress documents.
+
+    The first event, `progress`, has the whole document. In those called `rows` `hospitals` holds
+    only the rows that changed, and everything else is as of now: take all fields over, and replace
+    rows by their `row`. The last one, `done`, is whole again. A client that cannot keep up gets a
+    further `progress` instead of the `rows` it missed.
+    """
+    batch = service.get(batch_id)
+    if batch.status in ENDED and last_event_id == done_id(batch.updated_at):
+        return Response(status_code=204)
+    return EventStream(feeds, service, batch)
+
+
+@router.post("/cleanup", summary="End old batches", responses=problems(ShuttingDown()))
 async def cleanup(service: ServiceDep) -> Cleaned:
     """Forget completed batches older than PROGRESS_CLEANUP_HOURS, never one that still runs.
 
-    The service does the same by itself from time to time. Resumable and failed batches are kept.
+    Resumable and failed ones older than RESUMABLE_RETENTION_HOURS are abandoned in the background,
+    or kept if their hospitals cannot be deleted; the counts hold what was done since the last call.
+    The service does all of it by itself, too, every ten minutes.
     """
-    cleaned = await service.cleanup()
+    done = await service.cleanup()
     return Cleaned(
-        message=f"Completed batches forgotten: {cleaned}.", cleaned=cleaned, deleted_hospitals=0
+        message=f"Completed batches forgotten: {done.forgotten}. Stopped batches abandoned in the "
+        f"background since the last cleanup: {done.abandoned}.",
+        cleaned=done.forgotten + done.abandoned,
+        deleted_hospitals=done.deleted_hospitals,
     )

@@ -26,6 +26,7 @@ async def info(settings: SettingsDep) -> ApiInfo:
             "bulk": "/hospitals/bulk",
             "validate": "/hospitals/validate",
             "progress": "/hospitals/progress/{batch_id}",
+            "batches": "/hospitals/batches",
             "resumable": "/hospitals/resumable",
         },
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -23,16 +23,19 @@ from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
+from services.batch_list import Page, Place, page
 from services.batch_runner import BatchRunner
 from services.claims import Claims
+from services.comparison import Comparison
 from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
 from services.directory_waker import DirectoryState
-from services.housekeeping import Housekeeping
-from services.outlook import outlook
+from services.housekeeping import Cleanup, Housekeeping
+from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, corrected, other_directory
 from services.skipping import can_skip, rows_to_load
+from services.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -109,11 +112,20 @@ class BatchService:
 
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
-        return outlook(batch)
+        now = Now(clock.now_s(), self._tracker.wall_clock())
+        return outlook(batch, self._directory.traffic(batch.id), now)
+
+    def watch(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
+        """Have *hear* called at every change of what is told of a batch; return what ends that."""
+        return self._tracker.watchers.add(batch_id, hear)
 
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
         return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
+
+    def page(self, statuses: Collection[BatchStatus], after: Place | None, limit: int) -> Page:
+        """Return one page of the batches, newest first; see `batch_list.page`."""
+        return page(self._tracker.all(), statuses=statuses, after=after, limit=limit)
 
     async def validate(self, file: BinaryIO) -> CsvContent:
         """Check a file; nothing is stored or sent."""
@@ -266,9 +278,25 @@ class BatchService:
             raise ShuttingDown
         return task.result()
 
-    async def cleanup(self) -> int:
-        """Forget old completed batches; return how many. Nothing is begun while stopping."""
-        return 0 if self.is_stopping else await self._housekeeping.cleanup()
+    async def verify(self, batch_id: UUID) -> Comparison:
+        """Compare what the directory holds of a batch at rest with its file; change nothing.
+
+        Raises:
+            BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch_id in self._claims:
+            raise BatchConflict("The batch is being worked on: compare it when it has ended.")
+        self._check_directory(batch)
+        if self.is_stopping:
+            raise ShuttingDown
+        return await verify(batch, self._directory, self._stopping)
+
+    async def cleanup(self) -> Cleanup:
+        """Forget old completed batches, and have old stopped ones abandoned in the background."""
+        if self.is_stopping:
+            raise ShuttingDown
+        return await self._housekeeping.cleanup()
 
     async def is_storage_writable(self) -> bool:
         """Return whether a batch could be stored now."""
@@ -295,6 +323,8 @@ class BatchService:
             return
         self._stopping.set()
         logger.info("stopping, %d batches under way", len(self._claims))
+        if self._cleaner is not None:
+            self._cleaner.cancel()
         self._directory.stop()
         loop = asyncio.get_running_loop()
         loop.call_later(self._rules.shutdown_grace_s, self._claims.cancel_all)
@@ -302,8 +332,6 @@ class BatchService:
     async def close(self) -> None:
         """Stop, wait for what is under way, and write every checkpoint."""
         self.stop()
-        if self._cleaner is not None:
-            self._cleaner.cancel()
         await self._claims.wait_for_all()
         await self._tracker.flush()
         await self._directory.close()

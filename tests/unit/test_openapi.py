@@ -34,7 +34,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import dependencies
+from routers import dependencies, event_stream, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -61,6 +61,7 @@ KINDS = {
 OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
+    event_stream.get_feeds: set(),
     dependencies.get_batch_id: {BatchNotFound},
     dependencies.get_upload: {
         FormUnreadable,
@@ -72,9 +73,11 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
         ShuttingDown,
     },
     dependencies.wants_async: set(),
+    reports.get_place: {InvalidRequest},
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},
+    "page": set(),
     "resumable": set(),
     "validate": set(),
     "submit": {FileRejected, StorageUnavailable, QueueFull, ShuttingDown},
@@ -90,7 +93,8 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
         StorageUnavailable,
         ShuttingDown,
     },
-    "cleanup": set(),
+    "verify": {BatchNotFound, BatchConflict, DirectoryUnreachable, ShuttingDown},
+    "cleanup": {ShuttingDown},
     "is_storage_writable": set(),
     "directory_state": set(),
     "is_stopping": set(),
