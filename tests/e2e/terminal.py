@@ -15,12 +15,17 @@ COMMAND = (sys.executable, "-m", "cli")
 TIMEOUT_S = 60.0
 
 
+def users_environment() -> dict[str, str]:
+    """Return an environment in which outputs are buffered, as a user's are."""
+    return clean_environment() | {"PYTHONUNBUFFERED": ""}
+
+
 def run(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with *typed* as its input, and no terminal."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=ROOT,
-        env=clean_environment() | environment,
+        env=users_environment() | environment,
         input=typed,
         capture_output=True,
         text=True,
@@ -35,7 +40,7 @@ class Running:
         self._out, self._err = folder / "cli.out", folder / "cli.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*COMMAND, *arguments], cwd=ROOT, env=clean_environment(), stdout=out, stderr=err
+                [*COMMAND, *arguments], cwd=ROOT, env=users_environment(), stdout=out, stderr=err
             )
 
     @property
@@ -60,7 +65,7 @@ def run_on_a_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=ROOT,
-        env=clean_environment() | {"TERM": "xterm-256color"} | environment,
+        env=users_environment() | {"TERM": "xterm-256color"} | environment,
         stdin=its,
         stdout=its,
         stderr=its,

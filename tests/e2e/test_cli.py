@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts.processes import ROOT, Server, clean_environment
+from scripts.processes import ROOT, Server
 from tests.e2e.conftest import (
     World,
     assert_exactly_once,
@@ -21,7 +21,7 @@ from tests.e2e.conftest import (
     upload,
     wait_until,
 )
-from tests.e2e.terminal import COMMAND, Running, run, run_on_a_terminal
+from tests.e2e.terminal import COMMAND, Running, run, run_on_a_terminal, users_environment
 from tests.harness import csv_file
 
 COLOUR = re.compile(r"\x1b\[(\d+;)*(3[0-7]|9[0-7]|38)[;m]")
@@ -367,7 +367,7 @@ def test_a_reader_that_goes_away_is_no_crash(
         process = subprocess.Popen(
             [*COMMAND, *arguments[command], *at(service)],
             cwd=ROOT,
-            env=clean_environment(),
+            env=users_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if both else file_,
         )
@@ -413,7 +413,7 @@ def test_a_client_without_its_packages_says_what_to_install(tmp_path: Path):
     ended = subprocess.run(
         COMMAND,
         cwd=ROOT,
-        env=clean_environment() | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env=users_environment() | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
         capture_output=True,
         text=True,
         timeout=60,
