@@ -13,12 +13,9 @@ from models.errors import (
     DirectoryUnreachable,
     FileRejected,
     QueueFull,
-    RowNotFound,
-    RowRejected,
     ShuttingDown,
     StorageUnavailable,
 )
-from models.hospital import HospitalRow
 from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
@@ -27,13 +24,14 @@ from services.batch_list import Page, Place, page
 from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.comparison import Comparison
-from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
+from services.correction import correct
+from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Cleanup, Housekeeping
 from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import CannotContinue, Interrupted, corrected, other_directory
+from services.reasons import CannotContinue, Interrupted, other_directory
 from services.skipping import can_skip, rows_to_load
 from services.verification import verify
 
@@ -221,37 +219,14 @@ class BatchService:
         return batch
 
     async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
-        """Give a row that was refused or skipped other values; the batch becomes resumable.
-
-        Args:
-            batch_id: A batch at rest.
-            number: The row's.
-            changes: Column -> new value; the other columns keep theirs.
+        """Give a row that was refused or skipped other values; see `correction.correct`.
 
         Raises:
             BatchNotFound, RowNotFound, BatchConflict, RowRejected, StorageUnavailable: Nothing was
                 changed.
         """
         batch = self._tracker.get(batch_id)
-        if not 1 <= number <= len(batch.rows):
-            raise RowNotFound(len(batch.rows))
-        if not batch.is_correctable or batch_id in self._claims:
-            raise BatchConflict(_cannot_correct(batch))
-        row = batch.row(number)
-        if not row.is_excluded:
-            raise BatchConflict(
-                "Only a row that the directory refused, or that was skipped, can be corrected."
-            )
-        mended = row.corrected(_with_changes(row.hospital, changes))
-        with self._claims.taken(batch_id):
-            await self._tracker.announce(
-                batch,
-                BatchStatus.RESUMABLE,
-                rows=[mended if one is row else one for one in batch.rows],
-                failure_reason=corrected(batch, number),
-            )
-        logger.info("batch %s: row %d corrected", batch.id, number)
-        return mended
+        return await correct(batch, number, changes, self._tracker, self._claims)
 
     async def wait(self, batch: Batch) -> bool:
         """Wait for the batch's run; False if the service stopped before it ended."""
@@ -362,18 +337,7 @@ class BatchService:
 
 
 _ABANDONABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED, BatchStatus.ABANDONING})
-
-
 _CANCELLABLE = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING})
-
-
-def _with_changes(hospital: HospitalRow, changes: Mapping[str, str]) -> HospitalRow:
-    """Return *hospital* with other values; RowRejected if they break the rules of files."""
-    old = (hospital.name, hospital.address, hospital.phone or "")
-    values = tuple(changes.get(column, value) for column, value in zip(COLUMNS, old, strict=True))
-    if errors := judge_values(values, row=hospital.row, line=0):
-        raise RowRejected(tuple(errors))
-    return hospital_row(hospital.row, values)
 
 
 def _cannot_resume(batch: Batch) -> str:
@@ -401,9 +365,3 @@ def _cannot_cancel(batch: Batch) -> str:
     if batch.status is BatchStatus.ACTIVATING:
         return "All rows are created and the batch is being activated: it cannot be cancelled now."
     return f"The batch is {batch.status}: there is nothing to cancel."
-
-
-def _cannot_correct(batch: Batch) -> str:
-    if batch.status is BatchStatus.COMPLETED:
-        return "The batch is completed: upload the row as a file of its own."
-    return "The batch is being worked on: wait until it has ended."

@@ -35,7 +35,7 @@ def compare(rows: Sequence[Row], listed: Iterable[ListedHospital]) -> Comparison
     """Return in what *listed*, every hospital of all the batch's directory batches, differs.
 
     Args:
-        rows: All rows of the batch. Refused ones take no part.
+        rows: All rows of the batch. Excluded ones take no part.
         listed: The directory's answers, in any order.
     """
     plan = reconcile(rows, listed, settled=True)
