@@ -5,6 +5,7 @@ from uuid import UUID
 
 from hypothesis import given
 
+from models.api import Difference
 from models.batch import Row, RowStatus
 from models.hospital import HospitalRow, ListedHospital
 from services.comparison import Comparison, compare
@@ -80,6 +81,15 @@ def test_rows_that_are_not_to_be_in_the_directory_take_no_part():
 
     assert compare([refused, skipped], []).matches
     assert compare([refused, skipped], [a_hospital(1, "A")]).surplus == (a_hospital(1, "A"),)
+
+
+def test_a_name_that_cannot_be_encoded_is_told_all_the_same():
+    """A lone surrogate is legal in the directory's JSON; a null can stand there too."""
+    odd = ListedHospital(1, "Odd \ud800", None, None, BATCH_ID, True)
+    nameless = ListedHospital(2, None, None, None, BATCH_ID, True)
+
+    assert '"name":"Odd ?"' in Difference.of(None, odd).model_dump_json()
+    assert '"name":""' in Difference.of(None, nameless).model_dump_json()
 
 
 @law
