@@ -282,9 +282,9 @@ def test_every_change_is_told_when_it_comes_while_a_piece_is_on_its_way(tmp_path
         while not all(watcher.task.done() for watcher in crowd):
             for number, watcher in enumerate(crowd):
                 asleep = int(now_s() * 1000) % (number + 2)
-                watcher.fall_asleep() if asleep else watcher.wake_up()
-            if batch.status is BatchStatus.COMPLETED:
-                for watcher in crowd:
+                if asleep and batch.status is not BatchStatus.COMPLETED:
+                    watcher.fall_asleep()
+                else:
                     watcher.wake_up()
             await asyncio.sleep(0.007)
 
