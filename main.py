@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, openapi, problem, progress, system
+from routers import batches, bulk, dashboard, openapi, problem, progress, system
 from routers.addresses import HeadLikeGet
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
@@ -59,8 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.large_file_turn = asyncio.Lock()
     problem.install(app)
-    for router in (system.router, bulk.router, progress.router, batches.router):
-        app.include_router(router)
+    for part in (system, bulk, progress, batches, dashboard):
+        app.include_router(part.router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
     app.add_middleware(PlainStartFailure)

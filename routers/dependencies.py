@@ -1,6 +1,7 @@
 """What the endpoints take from a request. Coroutines all: a plain function would cost a thread."""
 
 import asyncio
+import re
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, BinaryIO, NamedTuple, cast
 from uuid import UUID
@@ -83,11 +84,24 @@ async def wants_async(
     return "respond-async" in (part.partition(";")[0].strip().lower() for part in preferences)
 
 
+async def wants_page(request: Request) -> bool:
+    """Read whether HTML is preferred to JSON (RFC 9110, 12.5.1): browsers do, curl does not."""
+    ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+    weights = dict(_weighed(media_range) for media_range in ranges)
+
+    def weight(*from_closest: str) -> float:
+        return next((weights[name] for name in from_closest if name in weights), 0.0)
+
+    html = weight("text/html", "text/*", "*/*")
+    return html > weight("application/json", "application/*", "*/*")
+
+
 ServiceDep = Annotated[BatchService, Depends(get_service)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 BatchIdDep = Annotated[UUID, Depends(get_batch_id)]
 UploadDep = Annotated[Upload, Depends(get_upload)]
 AsyncDep = Annotated[bool, Depends(wants_async)]
+PageDep = Annotated[bool, Depends(wants_page)]
 
 
 def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -100,3 +114,10 @@ def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = 
 def now_s() -> float:
     """Return the monotonic time that runs are measured in."""
     return asyncio.get_running_loop().time()
+
+
+def _weighed(media_range: str) -> tuple[str, float]:
+    """Return one media range of an Accept header and how much it is wanted, 0 to 1."""
+    name, _, parameters = media_range.partition(";")
+    weight = re.search(r"\bq=([01](?:\.[0-9]*)?)", parameters)
+    return name.strip(), float(weight[1]) if weight else 1.0

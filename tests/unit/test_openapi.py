@@ -70,6 +70,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
         ShuttingDown,
     },
     dependencies.wants_async: set(),
+    dependencies.wants_page: set(),
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},
@@ -93,11 +94,12 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
 
 
 def routes() -> Iterator[APIRoute]:
-    """Return every route of every router, as it is in the code."""
+    """Return every documented route of every router, as it is in the code."""
     for module in pkgutil.iter_modules(routers.__path__, "routers."):
         router = getattr(importlib.import_module(module.name), "router", None)
         if router is not None:
-            yield from (route for route in router.routes if isinstance(route, APIRoute))
+            found = (route for route in router.routes if isinstance(route, APIRoute))
+            yield from (route for route in found if route.include_in_schema)
 
 
 def methods_called(endpoint: Callable[..., Any]) -> set[str]:
