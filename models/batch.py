@@ -146,6 +146,7 @@ class Batch:
         created_at: When it was accepted (UTC).
         updated_at: When it last changed (UTC, wall clock: it must survive a restart).
         changed_s: The same in monotonic seconds of this process, for its age.
+        file_name: What the uploaded file was called, for a person to know it again.
         failure_reason: Why it is not completed, for a person.
         resume_count: Runs after the first, asked for or automatic.
         auto_resumes: Automatic runs that sent a row, since a row was last created.
@@ -164,6 +165,7 @@ class Batch:
     created_at: datetime
     updated_at: datetime
     status: BatchStatus = BatchStatus.INITIALIZING
+    file_name: str | None = None
     failure_reason: str | None = None
     resume_count: int = 0
     auto_resumes: int = 0

@@ -45,9 +45,9 @@ async def resume(batch_id: BatchIdDep, respond_async: AsyncDep, service: Service
     """
     resumption = await service.resume(batch_id)
     if respond_async:
-        return accepted(resumption.batch, asked_for=True)
+        return accepted(service, resumption.batch, asked_for=True)
     if not await service.wait(resumption.batch):
-        return accepted(resumption.batch)
+        return accepted(service, resumption.batch)
     return ended(resumption.batch, resumption.handled())
 
 

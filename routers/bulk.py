@@ -17,10 +17,12 @@ from models.errors import (
     UploadStalled,
 )
 from models.validation import Finding
-from routers.dependencies import AsyncDep, ServiceDep, UploadDep, now_s, reply
+from routers.dependencies import AsyncDep, ServiceDep, UploadDep, progress_of, reply
 from routers.openapi import problems
 from routers.upload_limit import STALL_S
 from routers.upload_route import FORM_LIMITS, UploadRoute
+from services import clock
+from services.batch_service import BatchService
 
 router = APIRouter(
     prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS
@@ -94,11 +96,11 @@ async def bulk(upload: UploadDep, respond_async: AsyncDep, service: ServiceDep) 
     once, active.
     """
     async with upload.turn:
-        batch = await service.submit(upload.file)
+        batch = await service.submit(upload.file, upload.name)
     if respond_async:
-        return accepted(batch, asked_for=True)
+        return accepted(service, batch, asked_for=True)
     if not await service.wait(batch):
-        return accepted(batch)
+        return accepted(service, batch)
     return ended(batch, batch.rows)
 
 
@@ -116,17 +118,17 @@ async def validate(upload: UploadDep, service: ServiceDep) -> Response:
     return reply(ValidationResult.of(content))
 
 
-def accepted(batch: Batch, *, asked_for: bool = False) -> Response:
+def accepted(service: BatchService, batch: Batch, *, asked_for: bool = False) -> Response:
     """Return 202 with the batch's progress and where to follow it."""
     headers = _location(batch)
     if asked_for:
         headers["Preference-Applied"] = "respond-async"
-    return reply(Progress.of(batch, now_s()), 202, headers)
+    return reply(progress_of(service, batch), 202, headers)
 
 
 def ended(batch: Batch, rows: list[Row]) -> Response:
     """Return 200 with what became of the batch's *rows*."""
-    return reply(BulkResult.of(batch, rows, now_s()), 200, _location(batch))
+    return reply(BulkResult.of(batch, rows, clock.now_s()), 200, _location(batch))
 
 
 def _location(batch: Batch) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What the endpoints take from a request. Coroutines all: a plain function would cost a thread."""
 
-import asyncio
 import re
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, BinaryIO, NamedTuple, cast
@@ -10,13 +9,16 @@ from fastapi import Depends, File, Header, Path, Request, Response, UploadFile
 from pydantic import BaseModel
 
 from config import Settings
-from models.api import EXAMPLE_ID
+from models.api import EXAMPLE_ID, Progress
+from models.batch import Batch
 from models.errors import BatchNotFound, NotCsv, UploadTooLarge
 from routers.paced_file import PacedFile
 from routers.upload_limit import ORDINARY_BYTES
+from services import clock
 from services.batch_service import BatchService
 
 CSV_TYPES = frozenset({"text/csv", "application/csv", "text/x-csv", "text/comma-separated-values"})
+FILE_NAME_CHARS = 255
 
 
 class Upload(NamedTuple):
@@ -27,6 +29,7 @@ class Upload(NamedTuple):
     """
 
     file: BinaryIO
+    name: str | None
     turn: AbstractAsyncContextManager[None]
 
 
@@ -66,7 +69,13 @@ async def get_upload(
     if size > max_bytes:
         raise UploadTooLarge(max_bytes)
     turn = request.app.state.large_file_turn if size > ORDINARY_BYTES else nullcontext()
-    return Upload(cast("BinaryIO", PacedFile(file.file)), turn)
+    return Upload(cast("BinaryIO", PacedFile(file.file)), _shown_name(file.filename), turn)
+
+
+def _shown_name(name: str | None) -> str | None:
+    """Return a file's name without its folders, fit to be shown."""
+    last = re.split(r"[/\\]", name or "")[-1]
+    return "".join(char for char in last if char.isprintable())[:FILE_NAME_CHARS] or None
 
 
 async def wants_async(
@@ -84,24 +93,11 @@ async def wants_async(
     return "respond-async" in (part.partition(";")[0].strip().lower() for part in preferences)
 
 
-async def wants_page(request: Request) -> bool:
-    """Read whether HTML is preferred to JSON (RFC 9110, 12.5.1): browsers do, curl does not."""
-    ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
-    weights = dict(_weighed(media_range) for media_range in ranges)
-
-    def weight(*from_closest: str) -> float:
-        return next((weights[name] for name in from_closest if name in weights), 0.0)
-
-    html = weight("text/html", "text/*", "*/*")
-    return html > weight("application/json", "application/*", "*/*")
-
-
 ServiceDep = Annotated[BatchService, Depends(get_service)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 BatchIdDep = Annotated[UUID, Depends(get_batch_id)]
 UploadDep = Annotated[Upload, Depends(get_upload)]
 AsyncDep = Annotated[bool, Depends(wants_async)]
-PageDep = Annotated[bool, Depends(wants_page)]
 
 
 def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -111,13 +107,6 @@ def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     )
 
 
-def now_s() -> float:
-    """Return the monotonic time that runs are measured in."""
-    return asyncio.get_running_loop().time()
-
-
-def _weighed(media_range: str) -> tuple[str, float]:
-    """Return one media range of an Accept header and how much it is wanted, 0 to 1."""
-    name, _, parameters = media_range.partition(";")
-    weight = re.search(r"\bq=([01](?:\.[0-9]*)?)", parameters)
-    return name.strip(), float(weight[1]) if weight else 1.0
+def progress_of(service: BatchService, batch: Batch) -> Progress:
+    """Return where *batch* stands now."""
+    return Progress.of(batch, service.outlook(batch), clock.now_s())

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 
 from models.api import Cleaned, Progress
 from models.errors import BatchNotFound
-from routers.dependencies import BatchIdDep, ServiceDep, now_s, reply
+from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
 from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals/progress", tags=["Progress"])
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/hospitals/progress", tags=["Progress"])
 )
 async def progress(batch_id: BatchIdDep, service: ServiceDep) -> Response:
     """Tell where the batch and each of its rows stand; ask again until `is_completed`."""
-    return reply(Progress.of(service.get(batch_id), now_s()))
+    return reply(progress_of(service, service.get(batch_id)))
 
 
 @router.post("/cleanup", summary="Forget old completed batches")

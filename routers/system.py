@@ -4,7 +4,8 @@ from fastapi import APIRouter, Response
 
 from models.api import ApiInfo, Health, Readiness
 from models.errors import NotReady
-from routers.dependencies import PageDep, ServiceDep, SettingsDep, reply
+from routers.accept import PageDep
+from routers.dependencies import ServiceDep, SettingsDep, reply
 from routers.openapi import problems
 
 router = APIRouter(tags=["System"])

@@ -38,7 +38,7 @@ class Activation:
 
     async def delete(self, run: Run, copies: tuple[ListedHospital, ...]) -> None:
         """Delete copies one by one; what came of it is seen at the next look."""
-        run.batch.step = "deleting copies that are too many"
+        self._tracker.set_step(run.batch, "deleting copies that are too many")
         self._count_change(run)
         for copy in copies:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
@@ -63,7 +63,7 @@ class Activation:
 
     async def activate(self, run: Run, directory_batch_id: UUID, expected: int) -> None:
         """Activate a verified directory batch of *expected* hospitals."""
-        run.batch.step = "activating"
+        self._tracker.set_step(run.batch, "activating")
         self._count_change(run)
         self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
         outcome = await self._directory.activate(run.batch.id, directory_batch_id)

@@ -80,7 +80,7 @@ class BatchRunner:
 
     async def _drive(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
         self._take_up(run.batch)
-        run.batch.step = "waking the directory"
+        self._tracker.set_step(run.batch, "waking the directory")
         self._tracker.set_status(run.batch, BatchStatus.PROCESSING)
         await self._directory.waker.wake_if_quiet()
         if not again:
@@ -131,7 +131,7 @@ class BatchRunner:
     async def _look(self, run: Run) -> Plan:
         """List the batch, adopt what is there, and return what is to do about the rest."""
         batch = run.batch
-        batch.step = "comparing the directory with the file"
+        self._tracker.set_step(batch, "comparing the directory with the file")
         look = await self._directory.look(batch)
         run.settling.looked(look.sent_s, look.answered_s)
         plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
@@ -172,7 +172,9 @@ class BatchRunner:
             raise lost_again(numbers)
 
     async def _settle(self, run: Run) -> None:
-        run.batch.step = "waiting until rows with an unclear outcome can be looked up"
+        self._tracker.set_step(
+            run.batch, "waiting until rows with an unclear outcome can be looked up"
+        )
         await self._directory.waker.pause(run.settling.wait_s(clock.now_s()))
 
     def _queue(self, run: Run, absent: tuple[int, ...]) -> bool:
@@ -197,7 +199,7 @@ class BatchRunner:
 
     def _rest(self, batch: Batch) -> None:
         batch.seconds, batch.running_since = batch.elapsed_seconds(clock.now_s()), None
-        batch.step = "interrupted: goes on when the service starts again"
+        self._tracker.set_step(batch, "interrupted: goes on when the service starts again")
         self._tracker.touch(batch)
 
     async def _end(self, run: Run, status: BatchStatus, reason: str | None) -> None:
@@ -217,7 +219,7 @@ class BatchRunner:
                 )
                 break
             except StorageUnavailable:
-                batch.step = "waiting until the batch storage can be written"
+                self._tracker.set_step(batch, "waiting until the batch storage can be written")
                 await self._directory.waker.pause(pause_s)
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
             if status is BatchStatus.COMPLETED:  # as of a look that is no longer fresh

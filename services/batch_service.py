@@ -15,6 +15,7 @@ from models.errors import (
     QueueFull,
     ShuttingDown,
 )
+from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
@@ -23,6 +24,7 @@ from services.claims import Claims
 from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Housekeeping
+from services.outlook import outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, other_directory
@@ -100,6 +102,10 @@ class BatchService:
         """Return a batch; BatchNotFound if there is none of that id."""
         return self._tracker.get(batch_id)
 
+    def outlook(self, batch: Batch) -> Outlook:
+        """Tell what a batch is doing right now, and how long it will take."""
+        return outlook(batch)
+
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
         return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
@@ -110,7 +116,7 @@ class BatchService:
             raise ShuttingDown
         return await asyncio.to_thread(read_csv, file, max_rows=self._rules.validate_rows)
 
-    async def submit(self, file: BinaryIO) -> Batch:
+    async def submit(self, file: BinaryIO, file_name: str | None = None) -> Batch:
         """Accept a file: its batch is durable when this returns, and runs.
 
         Raises:
@@ -128,6 +134,7 @@ class BatchService:
             rows=[Row(hospital) for hospital in content.rows],
             created_at=now,
             updated_at=now,
+            file_name=file_name,
             changed_s=clock.now_s(),
         )
         self._check_room()

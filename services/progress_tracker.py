@@ -90,6 +90,10 @@ class ProgressTracker:
         batch.status = status
         self.touch(batch)
 
+    def set_step(self, batch: Batch, step: str) -> None:
+        """Say what a running batch is doing; kept in memory only."""
+        batch.step = step
+
     def touch(self, batch: Batch) -> None:
         """Note a change of the batch: its present state is written soon."""
         batch.updated_at = self.wall_clock()

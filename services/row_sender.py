@@ -39,7 +39,7 @@ class RowSender:
     async def send(self, run: Run) -> None:
         """Send every pending row at once; return when each has its outcome."""
         batch = run.batch
-        batch.step = "creating hospitals"
+        self._tracker.set_step(batch, "creating hospitals")
         self._tracker.set_status(batch, BatchStatus.PROCESSING)
         pending = [row.hospital.row for row in batch.rows if row.status is RowStatus.PENDING]
         # Gathered, not grouped: whatever befalls one row, creates under way keep their outcome.

@@ -44,6 +44,7 @@ class _BatchDocument(_Document):
     batch_id: UUID
     directory_url: str
     status: BatchStatus
+    file_name: str | None = None
     failure_reason: str | None
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -71,6 +72,7 @@ def encode(batch: Batch) -> bytes:
         batch_id=batch.id,
         directory_url=batch.directory_url,
         status=batch.status,
+        file_name=batch.file_name,
         failure_reason=batch.failure_reason,
         created_at=batch.created_at,
         updated_at=batch.updated_at,
@@ -100,6 +102,7 @@ def decode(document: bytes) -> Batch:
         created_at=read.created_at,
         updated_at=read.updated_at,
         status=read.status,
+        file_name=read.file_name,
         failure_reason=read.failure_reason,
         resume_count=read.resume_count,
         auto_resumes=read.auto_resumes,

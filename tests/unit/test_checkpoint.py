@@ -87,6 +87,7 @@ class TestTheDocument:
             "version": 1,
             "batch_id": str(BATCH_ID),
             "directory_url": "http://directory.test",
+            "file_name": None,
             "status": "failed",
             "failure_reason": "1 row was refused.",
             "created_at": "2026-11-01T12:00:00.123456Z",

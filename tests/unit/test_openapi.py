@@ -32,7 +32,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import dependencies
+from routers import accept, dependencies
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -70,7 +70,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
         ShuttingDown,
     },
     dependencies.wants_async: set(),
-    dependencies.wants_page: set(),
+    accept.wants_page: set(),
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},

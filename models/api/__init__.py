@@ -1,0 +1,24 @@
+"""The shapes on the wire, for routers only. Names and shapes are the service's contract."""
+
+from models.api.batches import Abandoned, BulkResult, Cleaned, Progress, Resumable, RowState
+from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
+from models.api.shape import EXAMPLE_ID
+from models.api.system import ApiInfo, Health, Problem, Readiness
+
+__all__ = [
+    "EXAMPLE_ID",
+    "Abandoned",
+    "ApiInfo",
+    "BulkResult",
+    "Cleaned",
+    "FileProperties",
+    "Health",
+    "PreviewHospital",
+    "Problem",
+    "Progress",
+    "Readiness",
+    "Resumable",
+    "RowError",
+    "RowState",
+    "ValidationResult",
+]

@@ -1,0 +1,224 @@
+"""The shapes of batches and their rows."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from models.api.shape import EXAMPLE_ID, Shape, example
+from models.batch import ENDED, Batch, BatchStatus, Row, RowStatus
+from models.outlook import Outlook
+
+EXAMPLE_ROW = {
+    "row": 1,
+    "name": "Spire Roding Hospital",
+    "status": "created_and_activated",
+    "hospital_id": 101,
+    "error_message": None,
+    "processing_time": 5.012,
+}
+
+
+class RowState(Shape):
+    """One row of a batch."""
+
+    model_config = example(EXAMPLE_ROW)
+
+    row: Annotated[int, Field(description="Data row of the file, counted from 1")]
+    name: str
+    status: RowStatus
+    hospital_id: Annotated[int | None, Field(description="The directory's id, once created")]
+    error_message: str | None
+    processing_time: Annotated[
+        float | None, Field(description="Seconds its creates took; null if never sent")
+    ]
+
+    @classmethod
+    def of(cls, row: Row) -> "RowState":
+        return cls(
+            row=row.hospital.row,
+            name=row.hospital.name,
+            status=row.status,
+            hospital_id=row.hospital_id,
+            error_message=row.error,
+            processing_time=round(row.seconds, 3) if row.seconds else None,
+        )
+
+
+class BulkResult(Shape):
+    """What became of an uploaded file, or of a resume."""
+
+    model_config = example(
+        {
+            "batch_id": EXAMPLE_ID,
+            "status": "completed",
+            "failure_reason": None,
+            "total_hospitals": 1,
+            "processed_hospitals": 1,
+            "failed_hospitals": 0,
+            "processing_time_seconds": 5.061,
+            "batch_activated": True,
+            "hospitals": [EXAMPLE_ROW],
+        }
+    )
+
+    batch_id: UUID
+    status: BatchStatus
+    failure_reason: str | None
+    total_hospitals: int
+    processed_hospitals: Annotated[int, Field(description="Rows created")]
+    failed_hospitals: int
+    processing_time_seconds: Annotated[float, Field(description="Of all runs together")]
+    batch_activated: bool
+    hospitals: Annotated[
+        list[RowState], Field(description="Every row; after a resume those that it handled")
+    ]
+
+    @classmethod
+    def of(cls, batch: Batch, rows: list[Row], now_s: float) -> "BulkResult":
+        return cls(
+            batch_id=batch.id,
+            status=batch.status,
+            failure_reason=batch.failure_reason,
+            total_hospitals=len(batch.rows),
+            processed_hospitals=batch.created_count,
+            failed_hospitals=batch.failed_count,
+            processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
+            batch_activated=batch.is_activated,
+            hospitals=[RowState.of(row) for row in rows],
+        )
+
+
+class Progress(Shape):
+    """Where a batch stands."""
+
+    model_config = example(
+        {
+            "batch_id": EXAMPLE_ID,
+            "status": "processing",
+            "file_name": "hospitals.csv",
+            "failure_reason": None,
+            "total_hospitals": 1,
+            "processed_hospitals": 0,
+            "failed_hospitals": 0,
+            "progress_percentage": 0.0,
+            "processing_time_seconds": 2.5,
+            "current_step": "creating hospitals",
+            "eta_seconds": None,
+            "batch_activated": False,
+            "is_completed": False,
+            "resume_count": 0,
+            "created_at": "2026-11-23T08:00:00Z",
+            "updated_at": "2026-11-23T08:00:02Z",
+            "hospitals": [EXAMPLE_ROW | {"status": "processing", "hospital_id": None}],
+        }
+    )
+
+    batch_id: UUID
+    status: BatchStatus
+    file_name: Annotated[str | None, Field(description="What the file was called")]
+    failure_reason: str | None
+    total_hospitals: int
+    processed_hospitals: Annotated[int, Field(description="Rows created")]
+    failed_hospitals: int
+    progress_percentage: Annotated[
+        float, Field(ge=0, le=100, description="(created + failed) / total * 100")
+    ]
+    processing_time_seconds: float
+    current_step: str
+    eta_seconds: Annotated[float | None, Field(description="null when unknown")]
+    batch_activated: bool
+    is_completed: Annotated[bool, Field(description="It will not change by itself")]
+    resume_count: int
+    created_at: datetime
+    updated_at: datetime
+    hospitals: list[RowState]
+
+    @classmethod
+    def of(cls, batch: Batch, outlook: Outlook, now_s: float) -> "Progress":
+        created, failed, total = batch.created_count, batch.failed_count, len(batch.rows)
+        return cls(
+            batch_id=batch.id,
+            status=batch.status,
+            file_name=batch.file_name,
+            failure_reason=batch.failure_reason,
+            total_hospitals=total,
+            processed_hospitals=created,
+            failed_hospitals=failed,
+            progress_percentage=round((created + failed) / total * 100, 2),
+            processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
+            current_step=outlook.step,
+            eta_seconds=None if outlook.eta_s is None else round(outlook.eta_s, 1),
+            batch_activated=batch.is_activated,
+            is_completed=batch.status in ENDED,
+            resume_count=batch.resume_count,
+            created_at=batch.created_at,
+            updated_at=batch.updated_at,
+            hospitals=[RowState.of(row) for row in batch.rows],
+        )
+
+
+class Resumable(Shape):
+    """A batch that a resume can finish."""
+
+    model_config = example(
+        {
+            "batch_id": EXAMPLE_ID,
+            "total_hospitals": 20,
+            "processed_hospitals": 12,
+            "failed_hospitals": 0,
+            "resume_from_row": 4,
+            "failure_reason": "The directory could not be reached for 90 s (no connection to the "
+            "directory): resume the batch when it is up again.",
+            "last_checkpoint_time": 1795420800.0,
+        }
+    )
+
+    batch_id: UUID
+    total_hospitals: int
+    processed_hospitals: int
+    failed_hospitals: int
+    resume_from_row: Annotated[int, Field(description="The first row not created")]
+    failure_reason: str | None
+    last_checkpoint_time: Annotated[float, Field(description="Seconds since the epoch")]
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Resumable":
+        return cls(
+            batch_id=batch.id,
+            total_hospitals=len(batch.rows),
+            processed_hospitals=batch.created_count,
+            failed_hospitals=batch.failed_count,
+            resume_from_row=batch.first_open_row,
+            failure_reason=batch.failure_reason,
+            last_checkpoint_time=batch.updated_at.timestamp(),
+        )
+
+
+class Cleaned(Shape):
+    """What a cleanup did."""
+
+    model_config = example(
+        {"message": "Completed batches forgotten: 2.", "cleaned": 2, "deleted_hospitals": 0}
+    )
+
+    message: str
+    cleaned: Annotated[int, Field(description="Batches forgotten")]
+    deleted_hospitals: Annotated[int, Field(description="Hospitals deleted in the directory")]
+
+
+class Abandoned(Shape):
+    """What an abandon did."""
+
+    model_config = example(
+        {
+            "message": "The batch is forgotten; hospitals deleted in the directory: 12.",
+            "batch_id": EXAMPLE_ID,
+            "deleted_hospitals": 12,
+        }
+    )
+
+    message: str
+    batch_id: UUID
+    deleted_hospitals: int
