@@ -19,7 +19,7 @@ class RowStatus(StrEnum):
     VERIFYING = "verifying"  # sent, outcome unknown: looked up before it is sent again
     CREATED = "created"  # the directory gave an id; inactive until the batch is activated
     CREATED_AND_ACTIVATED = "created_and_activated"
-    FAILED = "failed"  # refused with 422, or out of tries
+    FAILED = "failed"  # refused with 422, out of tries, or skipped
 
 
 ROW_MOVES: dict[RowStatus, frozenset[RowStatus]] = {
@@ -74,12 +74,16 @@ BATCH_MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
     ),
     BatchStatus.COMPLETED: frozenset(),
     BatchStatus.RESUMABLE: frozenset({BatchStatus.PROCESSING, BatchStatus.ABANDONING}),
-    BatchStatus.FAILED: frozenset({BatchStatus.ABANDONING}),
+    # A row that was corrected can be sent.
+    BatchStatus.FAILED: frozenset({BatchStatus.RESUMABLE, BatchStatus.ABANDONING}),
     BatchStatus.ABANDONING: frozenset(),
 }
 
 # Statuses that do not change by themselves: a client need not ask again.
 ENDED = frozenset({BatchStatus.COMPLETED, BatchStatus.RESUMABLE, BatchStatus.FAILED})
+
+# Rows that were refused or skipped can be corrected.
+CORRECTABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
 
 # What a process that died leaves behind.
 INTERRUPTED = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING, BatchStatus.ACTIVATING})
@@ -99,6 +103,7 @@ class Row:
         hospital_id: The directory's id, while it is created.
         error: Why it failed or is unclear, in words.
         refused: The directory refused its content with 422: a resume does not send it again.
+        skipped: Its content breaks the rules of files: it is never sent.
         seconds: Time its creates took so far, in seconds, over all runs.
     """
 
@@ -107,11 +112,21 @@ class Row:
     hospital_id: int | None = None
     error: str | None = None
     refused: bool = False
+    skipped: bool = False
     seconds: float = 0.0
 
     @property
     def is_done(self) -> bool:
         return self.status in DONE_ROWS
+
+    @property
+    def is_excluded(self) -> bool:
+        """The directory has none of it and is sent none of it, until it is corrected."""
+        return self.refused or self.skipped
+
+    def corrected(self, hospital: HospitalRow) -> "Row":
+        """Return the excluded row with another content, to be sent."""
+        return Row(hospital, seconds=self.seconds)
 
     def moved(
         self,
@@ -149,6 +164,7 @@ class Batch:
         file_name: What the uploaded file was called, for a person to know it again.
         failure_reason: Why it is not completed, for a person.
         resume_count: Runs after the first, asked for or automatic.
+        cancelled: Somebody wants no further row sent: no restart goes on with it.
         auto_resumes: Automatic runs that sent a row, since a row was last created.
         doubtful: Some exchange had an unknown outcome, or a process died while it ran.
         unsettled: Something sent may still be applied: settle before deleting or activating.
@@ -157,6 +173,7 @@ class Batch:
         seconds: Time its runs took, in seconds, up to `running_since`.
         running_since: Monotonic time of the present run's start, in seconds; None at rest.
         step: What is being done right now, for a person; empty at rest.
+        step_ends_s: When that is over, in monotonic seconds; None when unknown.
     """
 
     id: UUID
@@ -168,6 +185,7 @@ class Batch:
     file_name: str | None = None
     failure_reason: str | None = None
     resume_count: int = 0
+    cancelled: bool = False
     auto_resumes: int = 0
     doubtful: bool = False
     unsettled: bool = False
@@ -176,6 +194,7 @@ class Batch:
     changed_s: float = field(default=0.0, compare=False)
     running_since: float | None = field(default=None, compare=False)
     step: str = field(default="", compare=False)
+    step_ends_s: float | None = field(default=None, compare=False)
 
     @property
     def directory_batch_ids(self) -> tuple[UUID, ...]:
@@ -195,8 +214,18 @@ class Batch:
         return sum(row.status is RowStatus.FAILED for row in self.rows)
 
     @property
+    def lacking(self) -> list[Row]:
+        """The rows that the directory is to have and that are not created."""
+        return [row for row in self.rows if not (row.is_done or row.skipped)]
+
+    @property
+    def is_correctable(self) -> bool:
+        return self.status in CORRECTABLE
+
+    @property
     def is_activated(self) -> bool:
-        return all(row.status is RowStatus.CREATED_AND_ACTIVATED for row in self.rows)
+        active = RowStatus.CREATED_AND_ACTIVATED
+        return all(row.status is active for row in self.rows if not row.skipped)
 
     @property
     def first_open_row(self) -> int:

@@ -4,11 +4,13 @@
     ├── FileRejected          400  the file has errors; nothing was sent
     ├── FormUnreadable        400  the multipart form is broken
     ├── BatchNotFound         404  no batch of that id
+    ├── RowNotFound           404  the batch has no row of that number
     ├── BatchConflict         409  the batch's state does not allow it now
     ├── UploadStalled         408  the sender fell silent before the upload was complete
     ├── UploadTooLarge        413  more bytes than MAX_UPLOAD_BYTES
     ├── NotCsv                415  neither .csv by name nor CSV by type
     ├── InvalidRequest        422  something is missing or of the wrong kind
+    ├── RowRejected           422  a corrected row breaks the rules
     └── Unavailable           503  nothing was stored or changed; try again later
         ├── StorageUnavailable     the checkpoint cannot be written
         ├── UploadNotKept          the temporary file of an upload cannot be written
@@ -73,6 +75,17 @@ class BatchNotFound(BulkError):
         )
 
 
+class RowNotFound(BulkError):
+    """The batch has no row of that number."""
+
+    status_code = 404
+    slug = "row-not-found"
+    title = "No such row"
+
+    def __init__(self, total_rows: int) -> None:
+        super().__init__(f"There is no row of that number: the batch has rows 1 to {total_rows}.")
+
+
 class BatchConflict(BulkError):
     """The batch's present state does not allow this."""
 
@@ -128,6 +141,18 @@ class InvalidRequest(BulkError):
     title = "The request is not of the right form"
 
 
+class RowRejected(BulkError):
+    """The corrected values break the rules, all errors are listed; the row is what it was."""
+
+    status_code = 422
+    slug = "row-rejected"
+    title = "The row has errors"
+
+    def __init__(self, errors: tuple[Finding, ...]) -> None:
+        super().__init__("The row still has errors: mend what is listed and send it again.")
+        self.errors = errors
+
+
 class Unavailable(BulkError):
     """Nothing was stored or changed; the same call may succeed later."""
 
@@ -143,10 +168,11 @@ class StorageUnavailable(Unavailable):
     slug = "storage-unavailable"
     title = "The storage cannot be written"
 
-    def __init__(self) -> None:
+    def __init__(
+        self, what: str = "The batch's state could not be saved, so this was not done"
+    ) -> None:
         super().__init__(
-            "The batch's state could not be saved, so this was not done: "
-            "the operator must make the batch storage writable; then try again."
+            f"{what}: the operator must make the batch storage writable; then try again."
         )
 
 

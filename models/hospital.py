@@ -9,7 +9,7 @@ Content: TypeAlias = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class HospitalRow:
-    """One sound data row of a file, its values trimmed.
+    """One data row of a file, its values trimmed.
 
     `row` counts data rows from 1; `phone` is None when the file has none.
     """

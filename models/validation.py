@@ -40,10 +40,12 @@ class FileInfo:
 class CsvContent:
     """The sound rows of a file, and every finding.
 
-    `total_rows` counts the data rows read; above the row limit reading stopped there.
+    `total_rows` counts the data rows read; above the row limit reading stopped there. `unsound` has
+    the other rows as far as they could be read, and only when they were asked for.
     """
 
     rows: tuple[HospitalRow, ...]
+    unsound: tuple[HospitalRow, ...]
     total_rows: int
     errors: tuple[Finding, ...]
     warnings: tuple[str, ...]

@@ -1,21 +1,30 @@
 """What can be done with a batch that stopped: find it, resume it, abandon it."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated, Any
 
-from models.api import Abandoned, BulkResult, Resumable
+from fastapi import APIRouter, Path, Response
+
+from models.api import Abandoned, BulkResult, Correction, Progress, Resumable, RowState
 from models.errors import (
     BatchConflict,
     BatchNotFound,
     DirectoryUnreachable,
+    InvalidRequest,
     QueueFull,
+    RowNotFound,
+    RowRejected,
     ShuttingDown,
     StorageUnavailable,
 )
-from routers.bulk import RUN_RESPONSES, accepted, ended
+from routers.bulk import FINDING, LOCATION, RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, BatchIdDep, ServiceDep, reply
 from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals", tags=["Stopped batches"])
+
+CANCEL_RESPONSES: dict[int | str, Any] = {
+    202: {"description": "No further row is sent.", "headers": LOCATION}
+}
 
 
 @router.get("/resumable", summary="List the batches that a resume can finish")
@@ -49,6 +58,55 @@ async def resume(batch_id: BatchIdDep, respond_async: AsyncDep, service: Service
     if not await service.wait(resumption.batch):
         return accepted(service, resumption.batch)
     return ended(resumption.batch, resumption.handled())
+
+
+@router.post(
+    "/batch/{batch_id}/cancel",
+    status_code=202,
+    response_model=Progress,
+    summary="Stop a running batch",
+    responses=CANCEL_RESPONSES
+    | problems(
+        BatchNotFound(),
+        BatchConflict("The batch is completed: there is nothing to cancel."),
+        StorageUnavailable(),
+    ),
+)
+async def cancel(batch_id: BatchIdDep, service: ServiceDep) -> Response:
+    """Send no further row; when those under way have ended, the batch is `resumable`.
+
+    Refused once the batch is being activated.
+    """
+    return accepted(service, await service.cancel(batch_id))
+
+
+@router.patch(
+    "/batch/{batch_id}/rows/{row}",
+    response_model=RowState,
+    summary="Correct a row",
+    responses=problems(
+        BatchNotFound(),
+        RowNotFound(20),
+        BatchConflict("The batch is completed: upload the row as a file of its own."),
+        RowRejected((FINDING,)),
+        InvalidRequest("Give at least one of name, address and phone."),
+        StorageUnavailable(),
+    ),
+)
+async def correct(
+    batch_id: BatchIdDep,
+    row: Annotated[int, Path(description="Its number in the file, from 1", examples=[3])],
+    correction: Correction,
+    service: ServiceDep,
+) -> Response:
+    """Give a row that the directory refused, or that was skipped, other values.
+
+    The batch becomes `resumable`; a resume sends the row. The rules are those of files.
+    """
+    if not correction.changes:
+        raise InvalidRequest("Give at least one of name, address and phone.")
+    corrected = await service.correct(batch_id, row, correction.changes)
+    return reply(RowState.of(corrected, service.get(batch_id)))
 
 
 @router.delete(

@@ -1,8 +1,8 @@
 """Uploading a file: check it, load it."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from models.api import EXAMPLE_ID, BulkResult, Progress, ValidationResult
 from models.batch import Batch, Row
@@ -28,7 +28,7 @@ router = APIRouter(
     prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS
 )
 
-_FINDING = Finding(
+FINDING = Finding(
     row=3,
     line=4,
     column="phone",
@@ -44,7 +44,7 @@ _UPLOAD_ERRORS = (
     UploadNotKept(),
     ShuttingDown(),
 )
-_LOCATION = {
+LOCATION = {
     "Location": {
         "description": "Where to follow the batch",
         "schema": {"type": "string", "examples": [f"/hospitals/progress/{EXAMPLE_ID}"]},
@@ -65,13 +65,13 @@ RUN_RESPONSES: dict[int | str, Any] = {
     200: {
         "model": BulkResult,
         "description": "The batch has ended; `status` says how.",
-        "headers": _LOCATION,
+        "headers": LOCATION,
     },
     202: {
         "model": Progress,
         "description": "The batch goes on; `Location` says where to follow it. Asked for with "
         "`Prefer: respond-async`, or because the service is stopping: the next start goes on.",
-        "headers": _LOCATION | _PREFERENCE_APPLIED,
+        "headers": LOCATION | _PREFERENCE_APPLIED,
     },
 }
 
@@ -83,20 +83,28 @@ RUN_RESPONSES: dict[int | str, Any] = {
     openapi_extra=_FORM,
     responses=RUN_RESPONSES
     | problems(
-        FileRejected((_FINDING,)),
+        FileRejected((FINDING,)),
         *_UPLOAD_ERRORS,
         StorageUnavailable(),
         QueueFull(200),
     ),
 )
-async def bulk(upload: UploadDep, respond_async: AsyncDep, service: ServiceDep) -> Response:
+async def bulk(
+    upload: UploadDep,
+    respond_async: AsyncDep,
+    service: ServiceDep,
+    skip_invalid: Annotated[
+        bool, Query(description="Load the sound rows of a file that has others too")
+    ] = False,
+) -> Response:
     """Create every row of the file in the directory, then activate them together.
 
     The batch goes on when the client goes away. `completed` means: each row is in the directory,
-    once, active.
+    once, active. With `skip_invalid` that goes for the sound rows; the others are `failed` with
+    their reason.
     """
     async with upload.turn:
-        batch = await service.submit(upload.file, upload.name)
+        batch = await service.submit(upload.file, upload.name, skip_invalid=skip_invalid)
     if respond_async:
         return accepted(service, batch, asked_for=True)
     if not await service.wait(batch):

@@ -102,8 +102,10 @@ def _complete(document: Json) -> None:
 def _implied(operation: Json) -> list[BulkError]:
     """Return the errors that follow from what an endpoint takes."""
     implied: list[BulkError] = [UploadTooLarge(1024 * 1024)]
-    if "requestBody" in operation:
+    if "multipart/form-data" in (body := operation.get("requestBody", {}).get("content", {})):
         implied.append(InvalidRequest("Send the CSV file as the multipart form field 'file'."))
+    elif body:
+        implied.append(InvalidRequest("body: Input should be of the documented kind."))
     for parameter in operation.get("parameters", ()):
         if not _takes_any_text(parameter):
             name = f"{parameter['in']} {parameter['name']}"

@@ -15,6 +15,7 @@ from models.errors import (
     FormUnreadable,
     InvalidRequest,
     NotReady,
+    RowRejected,
     Unavailable,
 )
 from routers.addresses import allowed_methods, moved
@@ -66,7 +67,7 @@ def install(app: FastAPI) -> None:
 
 def _extras(error: BulkError) -> dict[str, Any]:
     match error:
-        case FileRejected(errors=errors):
+        case FileRejected(errors=errors) | RowRejected(errors=errors):
             return {"errors": [RowError.of(finding) for finding in errors]}
         case NotReady(failing=failing, directory=directory):
             return {"failing": failing, "directory": directory}

@@ -49,7 +49,7 @@ class Activation:
                     run.change_error = "a copy could not be deleted"
                 case NotSent(reason):
                     run.change_error = reason
-                    return await self._directory.waker.back_off(run.changes)
+                    return await run.unless_stopped(self._directory.waker.back_off(run.changes))
                 case Unknown(reason):
                     run.change_error = reason
                     return run.doubt()

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from models.batch import Batch
 from services.reasons import CannotContinue
 from services.settling import Settling
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Run:
         changes: Activations and rounds of deletes so far.
         change_error: What the last of them met, for a person.
         stopped_by: Why no further row is sent.
+        waits: What a stop ends.
     """
 
     batch: Batch
@@ -42,6 +47,27 @@ class Run:
     changes: int = 0
     change_error: str = "it had no effect"
     stopped_by: CannotContinue | None = None
+    waits: set[asyncio.Timeout] = field(default_factory=set)
+
+    def stop(self, reason: CannotContinue) -> None:
+        """Send no further row, and end every wait; what is under way keeps its outcome."""
+        if self.stopped_by is None:
+            self.stopped_by = reason
+            for wait in self.waits:
+                wait.reschedule(asyncio.get_running_loop().time())
+
+    async def unless_stopped(self, waiting: Awaitable[T]) -> T:
+        """Return what *waiting*, a wait or a question, returns; CannotContinue once stopped."""
+        try:
+            async with asyncio.timeout(None if self.stopped_by is None else 0.0) as wait:
+                self.waits.add(wait)
+                try:
+                    return await waiting
+                finally:
+                    self.waits.discard(wait)
+        except TimeoutError:
+            assert self.stopped_by is not None
+            raise self.stopped_by from None
 
     def doubt(self) -> None:
         """Note an exchange with an unknown outcome."""

@@ -5,6 +5,7 @@ steps, the tries, and the reasons to stop.
 """
 
 import logging
+from uuid import UUID
 
 from models.batch import Batch, BatchStatus, RowStatus
 from models.errors import StorageUnavailable
@@ -18,6 +19,7 @@ from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTrack
 from services.reasons import (
     CannotContinue,
     Interrupted,
+    cancelled,
     foreign_hospitals,
     lost_again,
     not_saved,
@@ -34,7 +36,7 @@ MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, no
 
 
 class BatchRunner:
-    """Runs batches; has no state of its own."""
+    """Runs batches."""
 
     def __init__(
         self, directory: PatientDirectory, tracker: ProgressTracker, policy: RunPolicy
@@ -44,6 +46,7 @@ class BatchRunner:
         self._policy = policy
         self._sender = RowSender(directory, tracker, policy)
         self._activation = Activation(directory, tracker)
+        self._runs: dict[UUID, Run] = {}
 
     async def run(self, batch: Batch, *, again: bool, automatic: bool = False) -> None:
         """Return when the batch has ended, or the service stops; its status says how it ended.
@@ -54,11 +57,22 @@ class BatchRunner:
             automatic: Nobody asked for it: it goes on after a restart.
         """
         settling = Settling(self._policy.settle_s, in_doubt=batch.unsettled)
-        run = Run(batch, settling, automatic)
+        run = self._runs[batch.id] = Run(batch, settling, automatic)
+        if batch.cancelled:
+            run.stop(cancelled())
         try:
             await self._end(run, *await self._result(run, again=again))
         except (Interrupted, TurnWithdrawn):
             self._rest(batch)
+        finally:
+            del self._runs[batch.id]
+
+    def cancel(self, batch: Batch) -> None:
+        """Send no further row of *batch*: it ends as resumable when those under way have ended."""
+        batch.cancelled = True
+        if batch.id in self._runs:
+            self._runs[batch.id].stop(cancelled())
+        self._directory.withdraw(batch.id)
 
     async def _result(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
         try:
@@ -75,14 +89,14 @@ class BatchRunner:
         """Give rows that ran out of tries new ones; refused rows stay refused."""
         untried = RowStatus.VERIFYING if batch.unsettled else RowStatus.PENDING
         for row in batch.rows:
-            if row.status is RowStatus.FAILED and not row.refused:
+            if row.status is RowStatus.FAILED and not row.is_excluded:
                 self._tracker.set_row(batch, row.hospital.row, untried)
 
     async def _drive(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
         self._take_up(run.batch)
         self._tracker.set_step(run.batch, "waking the directory")
         self._tracker.set_status(run.batch, BatchStatus.PROCESSING)
-        await self._directory.waker.wake_if_quiet()
+        await run.unless_stopped(self._directory.waker.wake_if_quiet())
         if not again:
             await self._sender.send(run)
         while True:
@@ -90,7 +104,7 @@ class BatchRunner:
             if not run.settling.is_settled:
                 await self._settle(run)
             elif await self._is_as_planned(run, plan):
-                if not all(row.is_done for row in run.batch.rows):
+                if run.batch.lacking:
                     return shortfall(run.batch)
                 if not plan.inactive:
                     return BatchStatus.COMPLETED, None
@@ -132,7 +146,7 @@ class BatchRunner:
         """List the batch, adopt what is there, and return what is to do about the rest."""
         batch = run.batch
         self._tracker.set_step(batch, "comparing the directory with the file")
-        look = await self._directory.look(batch)
+        look = await run.unless_stopped(self._directory.look(batch))
         run.settling.looked(look.sent_s, look.answered_s)
         plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
         for number, hospital in plan.adopt.items():
@@ -175,7 +189,8 @@ class BatchRunner:
         self._tracker.set_step(
             run.batch, "waiting until rows with an unclear outcome can be looked up"
         )
-        await self._directory.waker.pause(run.settling.wait_s(clock.now_s()))
+        wait_s = run.settling.wait_s(clock.now_s())
+        await run.unless_stopped(self._directory.waker.pause(wait_s))
 
     def _queue(self, run: Run, absent: tuple[int, ...]) -> bool:
         """Make absent rows pending, or failed when their tries are used up; True if any may go."""

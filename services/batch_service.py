@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -13,21 +13,26 @@ from models.errors import (
     DirectoryUnreachable,
     FileRejected,
     QueueFull,
+    RowNotFound,
+    RowRejected,
     ShuttingDown,
+    StorageUnavailable,
 )
+from models.hospital import HospitalRow
 from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
 from services.claims import Claims
-from services.csv_processor import read_csv
+from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Housekeeping
 from services.outlook import outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import CannotContinue, Interrupted, other_directory
+from services.reasons import CannotContinue, Interrupted, corrected, other_directory
+from services.skipping import can_skip, rows_to_load
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +68,7 @@ class Resumption:
         return [
             now
             for was, now in zip(self.before, self.batch.rows, strict=True)
-            if not (was.is_done or was.refused) or was.hospital_id != now.hospital_id
+            if not (was.is_done or was.is_excluded) or was.hospital_id != now.hospital_id
         ]
 
 
@@ -116,22 +121,31 @@ class BatchService:
             raise ShuttingDown
         return await asyncio.to_thread(read_csv, file, max_rows=self._rules.validate_rows)
 
-    async def submit(self, file: BinaryIO, file_name: str | None = None) -> Batch:
+    async def submit(
+        self, file: BinaryIO, file_name: str | None = None, *, skip_invalid: bool = False
+    ) -> Batch:
         """Accept a file: its batch is durable when this returns, and runs.
+
+        Args:
+            file: The file.
+            file_name: What it is called.
+            skip_invalid: Load the sound rows of a file of which some are not.
 
         Raises:
             FileRejected: It has errors.
             Unavailable: Nothing was stored.
         """
         self._check_room()
-        content = await asyncio.to_thread(read_csv, file, max_rows=self._rules.bulk_rows)
-        if not content.is_valid:
+        content = await asyncio.to_thread(
+            read_csv, file, max_rows=self._rules.bulk_rows, keep_unsound=skip_invalid
+        )
+        if not (content.is_valid or (skip_invalid and can_skip(content))):
             raise FileRejected(content.errors)
         now = self._tracker.wall_clock()
         batch = Batch(
             id=uuid4(),
             directory_url=self._rules.directory_url,
-            rows=[Row(hospital) for hospital in content.rows],
+            rows=rows_to_load(content),
             created_at=now,
             updated_at=now,
             file_name=file_name,
@@ -163,12 +177,69 @@ class BatchService:
                 BatchStatus.PROCESSING,
                 failure_reason=None,
                 resume_count=batch.resume_count + 1,
+                cancelled=False,
                 auto_resumes=0,
                 running_since=clock.now_s(),
             )
             self._claims.start(batch_id, self._runner.run(batch, again=True))
         logger.info("batch %s: resumed", batch.id)
         return Resumption(batch, before)
+
+    async def cancel(self, batch_id: UUID) -> Batch:
+        """Send no further row of a running batch; it ends as resumable when those under way have.
+
+        Raises:
+            BatchNotFound, BatchConflict: It is what it was.
+            StorageUnavailable: No further row is sent, but a restart would go on with it.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch.status not in _CANCELLABLE:
+            raise BatchConflict(_cannot_cancel(batch))
+        self._runner.cancel(batch)
+        try:
+            await self._tracker.save(batch)
+        except StorageUnavailable:
+            raise StorageUnavailable(
+                "No further row is sent, but this could not be saved, and a restart of the "
+                "service would go on with the batch"
+            ) from None
+        if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
+            raise BatchConflict(_cannot_cancel(batch))
+        logger.info("batch %s: cancelled", batch.id)
+        return batch
+
+    async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
+        """Give a row that was refused or skipped other values; the batch becomes resumable.
+
+        Args:
+            batch_id: A batch at rest.
+            number: The row's.
+            changes: Column -> new value; the other columns keep theirs.
+
+        Raises:
+            BatchNotFound, RowNotFound, BatchConflict, RowRejected, StorageUnavailable: Nothing was
+                changed.
+        """
+        batch = self._tracker.get(batch_id)
+        if not 1 <= number <= len(batch.rows):
+            raise RowNotFound(len(batch.rows))
+        if not batch.is_correctable or batch_id in self._claims:
+            raise BatchConflict(_cannot_correct(batch))
+        row = batch.row(number)
+        if not row.is_excluded:
+            raise BatchConflict(
+                "Only a row that the directory refused, or that was skipped, can be corrected."
+            )
+        mended = row.corrected(_with_changes(row.hospital, changes))
+        with self._claims.taken(batch_id):
+            await self._tracker.announce(
+                batch,
+                BatchStatus.RESUMABLE,
+                rows=[mended if one is row else one for one in batch.rows],
+                failure_reason=corrected(batch, number),
+            )
+        logger.info("batch %s: row %d corrected", batch.id, number)
+        return mended
 
     async def wait(self, batch: Batch) -> bool:
         """Wait for the batch's run; False if the service stopped before it ended."""
@@ -261,14 +332,26 @@ class BatchService:
 _ABANDONABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED, BatchStatus.ABANDONING})
 
 
+_CANCELLABLE = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING})
+
+
+def _with_changes(hospital: HospitalRow, changes: Mapping[str, str]) -> HospitalRow:
+    """Return *hospital* with other values; RowRejected if they break the rules of files."""
+    old = (hospital.name, hospital.address, hospital.phone or "")
+    values = tuple(changes.get(column, value) for column, value in zip(COLUMNS, old, strict=True))
+    if errors := judge_values(values, row=hospital.row, line=0):
+        raise RowRejected(tuple(errors))
+    return hospital_row(hospital.row, values)
+
+
 def _cannot_resume(batch: Batch) -> str:
     match batch.status:
         case BatchStatus.COMPLETED:
             return "The batch is completed: there is nothing to resume."
         case BatchStatus.FAILED:
             return (
-                "The directory refused the rows that are not created, so a resume cannot help: "
-                "abandon the batch, correct the rows and upload the file again."
+                "The directory refused the rows that are not created, so a resume cannot help "
+                "before they are corrected: correct them, or abandon the batch."
             )
         case BatchStatus.ABANDONING:
             return "The batch is being abandoned: upload the file again."
@@ -279,4 +362,16 @@ def _cannot_resume(batch: Batch) -> str:
 def _cannot_abandon(batch: Batch) -> str:
     if batch.status is BatchStatus.COMPLETED:
         return "The batch is completed and its hospitals are active: they are never deleted."
+    return "The batch is being worked on: wait until it has ended."
+
+
+def _cannot_cancel(batch: Batch) -> str:
+    if batch.status is BatchStatus.ACTIVATING:
+        return "All rows are created and the batch is being activated: it cannot be cancelled now."
+    return f"The batch is {batch.status}: there is nothing to cancel."
+
+
+def _cannot_correct(batch: Batch) -> str:
+    if batch.status is BatchStatus.COMPLETED:
+        return "The batch is completed: upload the row as a file of its own."
     return "The batch is being worked on: wait until it has ended."

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from models.hospital import HospitalRow
 from models.validation import CsvContent, FileInfo, Finding
@@ -70,13 +70,16 @@ MESSAGES = {
     " - ( ) . between them, or leave it empty: it has {chars} characters, {digits} of them digits.",
 }
 
-Values = tuple[str, ...]  # of COLUMNS, in their order
+Values: TypeAlias = tuple[str, ...]  # of COLUMNS, in their order
 
 
-def read_csv(stream: BinaryIO, *, max_rows: int) -> CsvContent:
+def read_csv(stream: BinaryIO, *, max_rows: int, keep_unsound: bool = False) -> CsvContent:
     """Read the seekable *stream* from its start and return what it holds; it stays open.
 
-    Above *max_rows* reading stops after one row more, which is judged and counted like the others.
+    Args:
+        stream: The file.
+        max_rows: Above it reading stops after one row more, judged and counted like the others.
+        keep_unsound: Return the rows with errors too.
     """
     size_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(0)
@@ -84,18 +87,35 @@ def read_csv(stream: BinaryIO, *, max_rows: int) -> CsvContent:
     marked = head.startswith(codecs.BOM_UTF8)
     stream.seek(len(codecs.BOM_UTF8) if marked else 0)
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
-    reading = _Reading(text, max_rows, "utf-8-sig" if marked else "utf-8")
+    encoding = "utf-8-sig" if marked else "utf-8"
+    reading = _Reading(text, max_rows, encoding, keep_unsound=keep_unsound)
     try:
         reading.run(head)
     finally:
         text.detach()  # or it would close the stream when it is collected
     return CsvContent(
         rows=tuple(reading.rows),
+        unsound=tuple(reading.unsound),
         total_rows=reading.total_rows,
         errors=tuple(sorted(reading.errors, key=attrgetter("row"))),
         warnings=(*reading.warnings, *_duplicate_warnings(reading.rows)),
         info=FileInfo(size_bytes, reading.encoding, reading.delimiter, bool(reading.delimiter)),
     )
+
+
+def hospital_row(row: int, values: Values) -> HospitalRow:
+    """Return *values* as the row of that number, trimmed."""
+    name, address, phone = map(str.strip, values)
+    return HospitalRow(row, name, address, phone or None)
+
+
+def judge_values(values: Values, *, row: int, line: int) -> list[Finding]:
+    """Return everything that is wrong with the *values* of one row; empty if it is sound."""
+    return [
+        finding
+        for column, value in zip(COLUMNS, values, strict=True)
+        for finding in judge_value(column, value, row=row, line=line)
+    ]
 
 
 def judge_value(column: str, value: str, *, row: int, line: int) -> Iterator[Finding]:
@@ -128,16 +148,20 @@ def _finding(
 class _Reading:
     """One pass over a file, and what it has found so far."""
 
-    def __init__(self, text: io.TextIOWrapper, max_rows: int, encoding: str) -> None:
+    def __init__(
+        self, text: io.TextIOWrapper, max_rows: int, encoding: str, *, keep_unsound: bool
+    ) -> None:
         self.encoding = encoding
         self.delimiter: str | None = None  # known when a header is
         self.total_rows = 0
         self.rows: list[HospitalRow] = []
+        self.unsound: list[HospitalRow] = []
         self.errors: list[Finding] = []
         self.warnings: list[str] = []
         self._blank_lines = self._first_blank = 0  # with delimiters or quotes, but no value
         self._lines = Lines(text)
         self._max_rows = max_rows
+        self._keep_unsound = keep_unsound
 
     def run(self, head: bytes) -> None:
         """Read until the file, which begins with *head*, ends or cannot be read any further."""
@@ -220,8 +244,10 @@ class _Reading:
             self.total_rows += 1
             if isinstance(record, Fault):
                 self._find(record.error_type, where=record.where)
+                self._keep(("", "", ""))
             elif len(record) != width:
                 self._find("field_count", fields=len(record), wanted=width)
+                self._keep(pick([*record, *[""] * width]))
             else:
                 self._judge(pick(record))
             if self.total_rows > self._max_rows:
@@ -246,9 +272,12 @@ class _Reading:
         ):
             self.rows.append(HospitalRow(self.total_rows, name, address, phone or None))
             return
-        row, line = self.total_rows, self._lines.start
-        for column, value in zip(COLUMNS, values, strict=True):
-            self.errors.extend(judge_value(column, value, row=row, line=line))
+        self.errors.extend(judge_values(values, row=self.total_rows, line=self._lines.start))
+        self._keep(values)
+
+    def _keep(self, values: Values) -> None:
+        if self._keep_unsound:
+            self.unsound.append(hospital_row(self.total_rows, values))
 
 
 def _is_blank(fields: list[str]) -> bool:

@@ -11,7 +11,7 @@ from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.progress_tracker import ProgressTracker
-from services.reasons import CannotContinue, Interrupted, other_directory
+from services.reasons import CannotContinue, Interrupted, cancelled, other_directory
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Housekeeping:
         """Treat every row whose creation is not recorded as sent: the checkpoint may be older."""
         batch.doubtful = batch.unsettled = True
         for row in batch.rows:
-            if not row.is_done and not row.refused:
+            if not row.is_done and not row.is_excluded:
                 self._tracker.set_row(
                     batch, row.hospital.row, RowStatus.VERIFYING, error="the service was stopped"
                 )
@@ -105,6 +105,8 @@ class Housekeeping:
     def _why_not_resumed(self, batch: Batch) -> str | None:
         if batch.directory_url != self._rules.directory_url:
             return other_directory(batch)
+        if batch.cancelled:
+            return cancelled().reason
         if not self._rules.auto_resume:
             return "The service was stopped while the batch ran: resume it."
         if batch.auto_resumes >= MAX_AUTO_RESUMES:

@@ -90,15 +90,24 @@ class ProgressTracker:
         batch.status = status
         self.touch(batch)
 
-    def set_step(self, batch: Batch, step: str) -> None:
-        """Say what a running batch is doing; kept in memory only."""
-        batch.step = step
+    def set_step(self, batch: Batch, step: str, ends_s: float | None = None) -> None:
+        """Say what a running batch is doing, and until when (monotonic); kept in memory only."""
+        batch.step, batch.step_ends_s = step, ends_s
 
     def touch(self, batch: Batch) -> None:
         """Note a change of the batch: its present state is written soon."""
         batch.updated_at = self.wall_clock()
         batch.changed_s = clock.now_s()
         self._write_soon(batch)
+
+    async def save(self, batch: Batch) -> None:
+        """Make the batch's present state durable at once; StorageUnavailable if that fails."""
+        async with self._lock(batch):
+            try:
+                await self._save(_snapshot(batch))
+            except StorageUnavailable:
+                self._write_soon(batch)
+                raise
 
     async def announce(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
         """Move the batch to *status* with *changes* of other fields: durable first, then shown.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import ListedHospital
 from models.outcome import RateLimited, Unexpected
 from services.pacing import GIVE_UP_WINDOWS
@@ -81,18 +81,27 @@ def not_saved() -> CannotContinue:
 
 def shortfall(batch: Batch) -> tuple[BatchStatus, str]:
     """Say how a batch ends that nothing more can be done for in this run."""
-    lacking = [row for row in batch.rows if not row.is_done]
-    which = rows([row.hospital.row for row in lacking])
-    if all(row.refused for row in lacking):
-        active = any(row.status is RowStatus.CREATED_AND_ACTIVATED for row in batch.rows)
-        first = "delete this batch's active hospitals in the directory, then " if active else ""
+    which = rows([row.hospital.row for row in batch.lacking])
+    if all(row.refused for row in batch.lacking):
         return BatchStatus.FAILED, (
-            f"The directory refused {which}: {first}abandon this batch, correct the file and "
-            "upload it again."
+            f"The directory refused {which}: correct what it refused and resume the batch, or "
+            "abandon it."
         )
     return BatchStatus.RESUMABLE, (
         f"Not created: {which}. The reason stands at each; a resume tries again."
     )
+
+
+def cancelled() -> CannotContinue:
+    """Somebody asked for no further row to be sent."""
+    return CannotContinue("It was cancelled: resume the batch to go on, or abandon it.")
+
+
+def corrected(batch: Batch, number: int) -> str:
+    """Say what to do about a batch of which a refused or skipped row was corrected."""
+    others = [row.hospital.row for row in batch.rows if row.refused and row.hospital.row != number]
+    still = f" Still refused: {rows(others)}." if others else ""
+    return f"Row {number} was corrected: resume the batch to send it.{still}"
 
 
 def other_directory(batch: Batch) -> str:

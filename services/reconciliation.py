@@ -48,7 +48,7 @@ def reconcile(rows: Sequence[Row], listed: Iterable[ListedHospital], *, settled:
     activated.
 
     Args:
-        rows: All rows of the batch. Refused ones take no part: the directory has none of them.
+        rows: All rows of the batch. Excluded ones take no part: the directory has none of them.
         listed: The directory's answers, in any order.
         settled: Nothing sent earlier can appear any more: this is a second look, sent after the
             settling time, or nothing ever had an unknown outcome.
@@ -80,7 +80,7 @@ def reconcile(rows: Sequence[Row], listed: Iterable[ListedHospital], *, settled:
 def _rows_by_content(rows: Sequence[Row]) -> dict[Content, list[Row]]:
     wanted: dict[Content, list[Row]] = defaultdict(list)
     for row in rows:
-        if not row.refused:
+        if not row.is_excluded:
             wanted[row.hospital.content].append(row)
     return wanted
 

@@ -68,9 +68,9 @@ class RowSender:
                     raise turned_away(outcome)
                 if not isinstance(outcome, NotSent):
                     return
-                await self._directory.waker.back_off(run.attempts[number])
+                await run.unless_stopped(self._directory.waker.back_off(run.attempts[number]))
         except CannotContinue as stop:
-            run.stopped_by = run.stopped_by or stop
+            run.stop(stop)
             self._directory.withdraw(run.batch.id)
         except TurnWithdrawn:
             return
@@ -80,7 +80,7 @@ class RowSender:
             if run.uncounted:  # only now: a batch may wait for its turn through many restarts
                 await self._count(run.batch)
                 run.uncounted = False
-        if self._directory.waker.is_stopping:  # since the turn was granted
+        if self._directory.waker.is_stopping or run.stopped_by:  # since the turn was granted
             raise TurnWithdrawn
         self._tracker.set_row(run.batch, number, RowStatus.PROCESSING)
 

@@ -1,6 +1,15 @@
 """The shapes on the wire, for routers only. Names and shapes are the service's contract."""
 
-from models.api.batches import Abandoned, BulkResult, Cleaned, Progress, Resumable, RowState
+from models.api.batches import (
+    Abandoned,
+    BulkResult,
+    Cleaned,
+    Correction,
+    Progress,
+    Resumable,
+    RowState,
+    RowValues,
+)
 from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
 from models.api.shape import EXAMPLE_ID
 from models.api.system import ApiInfo, Health, Problem, Readiness
@@ -11,6 +20,7 @@ __all__ = [
     "ApiInfo",
     "BulkResult",
     "Cleaned",
+    "Correction",
     "FileProperties",
     "Health",
     "PreviewHospital",
@@ -20,5 +30,6 @@ __all__ = [
     "Resumable",
     "RowError",
     "RowState",
+    "RowValues",
     "ValidationResult",
 ]

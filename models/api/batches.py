@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from models.api.shape import EXAMPLE_ID, Shape, example
 from models.batch import ENDED, Batch, BatchStatus, Row, RowStatus
@@ -17,7 +17,16 @@ EXAMPLE_ROW = {
     "hospital_id": 101,
     "error_message": None,
     "processing_time": 5.012,
+    "to_correct": None,
 }
+
+
+class RowValues(Shape):
+    """What one row of the file says."""
+
+    name: str
+    address: str
+    phone: str | None
 
 
 class RowState(Shape):
@@ -33,9 +42,12 @@ class RowState(Shape):
     processing_time: Annotated[
         float | None, Field(description="Seconds its creates took; null if never sent")
     ]
+    to_correct: Annotated[
+        RowValues | None, Field(description="Its values while they can be corrected, else null")
+    ]
 
     @classmethod
-    def of(cls, row: Row) -> "RowState":
+    def of(cls, row: Row, batch: Batch) -> "RowState":
         return cls(
             row=row.hospital.row,
             name=row.hospital.name,
@@ -43,7 +55,13 @@ class RowState(Shape):
             hospital_id=row.hospital_id,
             error_message=row.error,
             processing_time=round(row.seconds, 3) if row.seconds else None,
+            to_correct=_values(row) if batch.is_correctable and row.is_excluded else None,
         )
+
+
+def _values(row: Row) -> RowValues:
+    hospital = row.hospital
+    return RowValues(name=hospital.name, address=hospital.address, phone=hospital.phone)
 
 
 class BulkResult(Shape):
@@ -86,7 +104,7 @@ class BulkResult(Shape):
             failed_hospitals=batch.failed_count,
             processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
             batch_activated=batch.is_activated,
-            hospitals=[RowState.of(row) for row in rows],
+            hospitals=[RowState.of(row, batch) for row in rows],
         )
 
 
@@ -155,7 +173,7 @@ class Progress(Shape):
             resume_count=batch.resume_count,
             created_at=batch.created_at,
             updated_at=batch.updated_at,
-            hospitals=[RowState.of(row) for row in batch.rows],
+            hospitals=[RowState.of(row, batch) for row in batch.rows],
         )
 
 
@@ -222,3 +240,18 @@ class Abandoned(Shape):
     message: str
     batch_id: UUID
     deleted_hospitals: int
+
+
+class Correction(Shape):
+    """New values of one row; what is left out stays."""
+
+    model_config = example({"phone": "020 8709 7878"}) | ConfigDict(extra="forbid")
+
+    name: str | None = None
+    address: str | None = None
+    phone: Annotated[str | None, Field(description="Empty or null: none")] = None
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """The columns that were given, and their new values."""
+        return {column: getattr(self, column) or "" for column in self.model_fields_set}

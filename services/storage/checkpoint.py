@@ -28,14 +28,15 @@ class _RowDocument(_Document):
     hospital_id: int | None
     error: str | None
     refused: bool
+    skipped: bool = False
     processing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "_RowDocument":
         if (self.hospital_id is not None) != (self.status in DONE_ROWS):
             raise ValueError("a created row has an id, and only a created row")
-        if self.refused and self.status is not RowStatus.FAILED:
-            raise ValueError("only a failed row was refused")
+        if (self.refused or self.skipped) and self.status is not RowStatus.FAILED:
+            raise ValueError("only a failed row was refused or skipped")
         return self
 
 
@@ -49,6 +50,7 @@ class _BatchDocument(_Document):
     created_at: AwareDatetime
     updated_at: AwareDatetime
     resume_count: Annotated[int, Field(ge=0)]
+    cancelled: bool = False
     auto_resumes: Annotated[int, Field(ge=0)]
     doubtful: bool
     unsettled: bool
@@ -77,6 +79,7 @@ def encode(batch: Batch) -> bytes:
         created_at=batch.created_at,
         updated_at=batch.updated_at,
         resume_count=batch.resume_count,
+        cancelled=batch.cancelled,
         auto_resumes=batch.auto_resumes,
         doubtful=batch.doubtful,
         unsettled=batch.unsettled,
@@ -105,6 +108,7 @@ def decode(document: bytes) -> Batch:
         file_name=read.file_name,
         failure_reason=read.failure_reason,
         resume_count=read.resume_count,
+        cancelled=read.cancelled,
         auto_resumes=read.auto_resumes,
         doubtful=read.doubtful,
         unsettled=read.unsettled,
@@ -123,6 +127,7 @@ def _row_document(row: Row) -> _RowDocument:
         hospital_id=row.hospital_id,
         error=row.error,
         refused=row.refused,
+        skipped=row.skipped,
         processing_seconds=round(row.seconds, 3),
     )
 
@@ -134,5 +139,6 @@ def _row(read: _RowDocument) -> Row:
         hospital_id=read.hospital_id,
         error=read.error,
         refused=read.refused,
+        skipped=read.skipped,
         seconds=read.processing_seconds,
     )

@@ -61,9 +61,13 @@ class Situation:
             transport=httpx.ASGITransport(self.app), base_url="http://service.test", timeout=60
         )
 
-    async def call(self, batch_id: str = EXAMPLE_ID, **content: Any) -> httpx.Response:
+    async def call(
+        self, batch_id: str = EXAMPLE_ID, row: str = "1", **content: Any
+    ) -> httpx.Response:
         """Call the endpoint."""
-        path = self._path.replace("{batch_id}", batch_id)
+        path = self._path.replace("{batch_id}", batch_id).replace("{row}", row)
+        if self._method == "PATCH" and not content:
+            content = {"json": {"name": "Fine Hospital", "address": "12 Alder Lane, Leeds"}}
         if self._path == "/hospitals/bulk" and not content:
             content = {"files": {"file": ("x.csv", _csv("Fine Hospital"))}}
         return await self._client.request(self._method, path, **content)
@@ -74,6 +78,15 @@ class Situation:
             "/hospitals/bulk",
             files={"file": ("x.csv", _csv(name))},
             headers={"Prefer": "respond-async"} if name == HANGING else {},
+        )
+        batch_id: str = answer.json()["batch_id"]
+        return batch_id
+
+    async def half_skipped(self) -> str:
+        """Load a file of which the first row is cut off and the second skipped."""
+        answer = await self._client.post(
+            "/hospitals/bulk?skip_invalid=true",
+            files={"file": ("x.csv", _csv(CUT_OFF) + b"X,\n")},
         )
         batch_id: str = answer.json()["batch_id"]
         return batch_id
@@ -93,6 +106,28 @@ async def broken_storage(at: Situation) -> httpx.Response:
     shutil.rmtree(at.storage)
     at.storage.write_text("no folder")
     return await at.call(batch_id)
+
+
+async def broken_storage_at_a_running_one(at: Situation) -> httpx.Response:
+    batch_id = await at.batch(HANGING)
+    shutil.rmtree(at.storage)
+    at.storage.write_text("no folder")
+    return await at.call(batch_id)
+
+
+async def broken_storage_at_a_skipped_row(at: Situation) -> httpx.Response:
+    batch_id = await at.half_skipped()
+    shutil.rmtree(at.storage)
+    at.storage.write_text("no folder")
+    return await at.call(batch_id, row="2")
+
+
+async def no_such_row(at: Situation) -> httpx.Response:
+    return await at.call(await at.batch("Fine Hospital"), row="2")
+
+
+async def rejected_row(at: Situation) -> httpx.Response:
+    return await at.call(await at.half_skipped(), row="2", json={"phone": "n/a"})
 
 
 async def full_queue(at: Situation) -> httpx.Response:
@@ -142,12 +177,19 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
     "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),
     "invalid-request": lambda at: at.call(files={"other": ("x.csv", b"")}),
+    "invalid-request of /hospitals/batch/{batch_id}/rows/{row}": lambda at: at.call(json={}),
     "upload-stalled": half_sent,
     "upload-not-kept": without_temporary_files,
     "upload-too-large": lambda at: at.call(headers={"Content-Length": "99999999"}),
     "batch-not-found": lambda at: at.call(),
+    "row-not-found": no_such_row,
+    "row-rejected": rejected_row,
     "batch-conflict": conflict,
     "storage-unavailable": broken_storage,
+    "storage-unavailable of /hospitals/batch/{batch_id}/cancel": broken_storage_at_a_running_one,
+    "storage-unavailable of /hospitals/batch/{batch_id}/rows/{row}": (
+        broken_storage_at_a_skipped_row
+    ),
     "queue-full": full_queue,
     "directory-unreachable": unreachable,
     "not-ready": stopped,

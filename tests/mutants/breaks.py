@@ -96,7 +96,7 @@ BREAKS = (
     Break(
         "a batch is activated although rows are missing",
         "services/batch_runner.py",
-        """                if not all(row.is_done for row in run.batch.rows):
+        """                if run.batch.lacking:
                     return shortfall(run.batch)
 """,
         "",
@@ -470,7 +470,7 @@ BREAKS = (
     Break(
         "a create leaves after the service stopped",
         "services/row_sender.py",
-        """        if self._directory.waker.is_stopping:  # since the turn was granted
+        """        if self._directory.waker.is_stopping or run.stopped_by:  # since the turn was granted
             raise TurnWithdrawn
 """,
         "",

@@ -93,6 +93,7 @@ class TestTheDocument:
             "created_at": "2026-11-01T12:00:00.123456Z",
             "updated_at": "2026-11-01T12:00:07Z",
             "resume_count": 2,
+            "cancelled": False,
             "auto_resumes": 1,
             "doubtful": True,
             "unsettled": True,
@@ -108,6 +109,7 @@ class TestTheDocument:
                     "hospital_id": 7,
                     "error": None,
                     "refused": False,
+                    "skipped": False,
                     "processing_seconds": 5.25,
                 },
                 {
@@ -119,6 +121,7 @@ class TestTheDocument:
                     "hospital_id": None,
                     "error": "refused by the directory: name",
                     "refused": True,
+                    "skipped": False,
                     "processing_seconds": 0.5,
                 },
             ],

@@ -26,6 +26,8 @@ from models.errors import (
     InvalidRequest,
     NotCsv,
     QueueFull,
+    RowNotFound,
+    RowRejected,
     ShuttingDown,
     StorageUnavailable,
     UploadNotKept,
@@ -79,6 +81,9 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
     "submit": {FileRejected, StorageUnavailable, QueueFull, ShuttingDown},
     "resume": {BatchNotFound, BatchConflict, StorageUnavailable, QueueFull, ShuttingDown},
     "wait": set(),
+    "outlook": set(),
+    "cancel": {BatchNotFound, BatchConflict, StorageUnavailable},
+    "correct": {BatchNotFound, RowNotFound, BatchConflict, RowRejected, StorageUnavailable},
     "abandon": {
         BatchNotFound,
         BatchConflict,
