@@ -19,7 +19,7 @@ addEventListener("hashchange", () => {
 show();
 
 function show() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = location.hash.slice(1);
   view?.close();
   view = id ? new BatchView(id) : null;
   byId("home").hidden = Boolean(id);

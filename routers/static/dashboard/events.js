@@ -35,7 +35,7 @@ export async function follow(open, on, signal) {
     } finally {
       silence.end();
     }
-    if (failures > 0) lost(); // the first time it may only have been a hiccup
+    if (failures > 0 || silence.isOver) lost(); // else it may only have been a hiccup
     await patience(backoff(failures), signal);
     failures += 1;
   }
@@ -81,6 +81,7 @@ class Silence {
   #controller = new AbortController();
   #ms;
   #timer;
+  isOver = false; // it was as long as that
 
   constructor(ms) {
     this.#ms = ms;
@@ -103,6 +104,9 @@ class Silence {
 
   #wait() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#controller.abort(), this.#ms);
+    this.#timer = setTimeout(() => {
+      this.isOver = true;
+      this.#controller.abort();
+    }, this.#ms);
   }
 }
