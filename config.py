@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     batch_storage_dir: Path = Path("batch_storage")
     auto_resume: bool = True
     progress_cleanup_hours: Hours = 24.0
+    resumable_retention_hours: Hours = 168.0
     max_queued_batches: Positive = 200
     shutdown_grace_seconds: Seconds = 8.0  # within the 10 s that Docker gives
     log_level: Annotated[

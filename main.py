@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from config import BadSetting, Settings, load_settings
 from routers import batches, bulk, dashboard, openapi, problem, progress, system
 from routers.addresses import HeadLikeGet
+from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         MIN_UPLOAD_BYTES, settings.max_csv_size * BYTES_A_ROW
     )
     app.state.large_file_turn = asyncio.Lock()
+    app.state.feeds = Feeds()
     problem.install(app)
     for part in (system, bulk, progress, batches, dashboard):
         app.include_router(part.router)
@@ -103,6 +105,7 @@ def build_service(
         directory_url=settings.hospital_api_base_url,
         auto_resume=settings.auto_resume,
         keep_completed_s=settings.progress_cleanup_hours * 3600,
+        keep_stopped_s=settings.resumable_retention_hours * 3600,
     )
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,

@@ -4,13 +4,16 @@ from urllib.parse import quote
 
 from fastapi import Request
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 class HeadLikeGet:
-    """ASGI middleware: HEAD is answered as GET; the server leaves the body out."""
+    """ASGI middleware: HEAD is answered as GET; the server leaves the body out.
+
+    The answer ends where its body would begin, since there are bodies without an end.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -18,7 +21,22 @@ class HeadLikeGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}  # a copy: the server still sees HEAD
+            send = _without_body(send)
         await self._app(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    ended = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.body":
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        if not ended:
+            ended = message["type"] == "http.response.body"
+            await send(message)
+
+    return send_head
 
 
 def allowed_methods(request: Request) -> str:

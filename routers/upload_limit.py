@@ -38,7 +38,7 @@ class UploadLimit:
         self.turn = asyncio.Lock()  # of all large bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
         elif _declared_bytes(scope) > self.max_body:
             response = from_error(UploadTooLarge(self.max_bytes), scope["path"])
@@ -47,6 +47,17 @@ class UploadLimit:
         else:
             body = _Body(receive, scope["app"].state.service, self)
             await self._app(scope, body.receive, send)
+
+
+def _has_body(scope: Scope) -> bool:
+    """Return whether a body may come (RFC 9112, 6).
+
+    If none does, all that is still to be received is that the client left: that may be waited for
+    as long as it takes, and asked for without waiting.
+    """
+    names = {name for name, _ in scope["headers"]}
+    is_announced = not names.isdisjoint((b"content-length", b"transfer-encoding"))
+    return is_announced or not scope["http_version"].startswith("1")
 
 
 def _declared_bytes(scope: Scope) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -27,7 +27,7 @@ from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
 from services.directory_waker import DirectoryState
-from services.housekeeping import Housekeeping
+from services.housekeeping import Cleanup, Housekeeping
 from services.outlook import outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
@@ -110,6 +110,10 @@ class BatchService:
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
         return outlook(batch)
+
+    def watch(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
+        """Have *hear* called at every change of what is told of a batch; return what ends that."""
+        return self._tracker.watchers.add(batch_id, hear)
 
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
@@ -266,9 +270,11 @@ class BatchService:
             raise ShuttingDown
         return task.result()
 
-    async def cleanup(self) -> int:
-        """Forget old completed batches; return how many. Nothing is begun while stopping."""
-        return 0 if self.is_stopping else await self._housekeeping.cleanup()
+    async def cleanup(self) -> Cleanup:
+        """Forget old completed batches, and have old stopped ones abandoned in the background."""
+        if self.is_stopping:
+            raise ShuttingDown
+        return await self._housekeeping.cleanup()
 
     async def is_storage_writable(self) -> bool:
         """Return whether a batch could be stored now."""
@@ -295,6 +301,8 @@ class BatchService:
             return
         self._stopping.set()
         logger.info("stopping, %d batches under way", len(self._claims))
+        if self._cleaner is not None:
+            self._cleaner.cancel()
         self._directory.stop()
         loop = asyncio.get_running_loop()
         loop.call_later(self._rules.shutdown_grace_s, self._claims.cancel_all)
@@ -302,8 +310,6 @@ class BatchService:
     async def close(self) -> None:
         """Stop, wait for what is under way, and write every checkpoint."""
         self.stop()
-        if self._cleaner is not None:
-            self._cleaner.cancel()
         await self._claims.wait_for_all()
         await self._tracker.flush()
         await self._directory.close()

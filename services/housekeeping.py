@@ -1,7 +1,9 @@
-"""What the service does unasked: go on after a crash, finish abandons, forget old batches."""
+"""What the service does unasked: go on after a crash, finish abandons, end old batches."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Set
 from dataclasses import dataclass
 
 from models.batch import INTERRUPTED, Batch, BatchStatus, RowStatus
@@ -18,6 +20,9 @@ logger = logging.getLogger(__name__)
 MAX_AUTO_RESUMES = 3  # without a row created in between; then a person should look
 CLEANUP_INTERVAL_S = 600.0
 
+_COMPLETED = frozenset({BatchStatus.COMPLETED})
+_STOPPED = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
+
 
 @dataclass(frozen=True, slots=True)
 class HouseRules:
@@ -27,11 +32,28 @@ class HouseRules:
         directory_url: Batches of another directory are not touched.
         auto_resume: Go on at start with what was interrupted.
         keep_completed_s: Completed batches are forgotten at this age, in seconds.
+        keep_stopped_s: Resumable and failed ones are abandoned at this age, in seconds.
     """
 
     directory_url: str
     auto_resume: bool
     keep_completed_s: float
+    keep_stopped_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """What was cleaned up.
+
+    Attributes:
+        forgotten: Completed batches.
+        abandoned: Stopped batches, in the background since a cleanup was last asked for.
+        deleted_hospitals: Theirs, in the directory.
+    """
+
+    forgotten: int
+    abandoned: int
+    deleted_hospitals: int
 
 
 class Housekeeping:
@@ -50,6 +72,8 @@ class Housekeeping:
         self._runner = runner
         self._abandonment = abandonment
         self._rules = rules
+        self._asked = asyncio.Event()
+        self._abandoned = self._deleted_hospitals = 0  # since a cleanup was last asked for
 
     def recover(self, batches: list[Batch]) -> None:
         """Take over what an earlier process left."""
@@ -59,28 +83,55 @@ class Housekeeping:
                 self._recover_one(batch)
         self._take_up_abandons()
 
-    async def cleanup(self) -> int:
-        """Forget old completed batches and take up unfinished abandons; return how many went."""
-        oldest_s = clock.now_s() - self._rules.keep_completed_s
-        self._take_up_abandons()
-        old = [
-            batch
-            for batch in self._tracker.all()
-            if batch.status is BatchStatus.COMPLETED and batch.changed_s <= oldest_s
-        ]
-        return sum([await self._forget(batch) for batch in old])
+    async def cleanup(self) -> Cleanup:
+        """Forget old completed batches; stopped ones are seen to in the background."""
+        forgotten = await self._forget_old()
+        self._asked.set()
+        done = Cleanup(forgotten, self._abandoned, self._deleted_hospitals)
+        self._abandoned = self._deleted_hospitals = 0
+        return done
 
     async def clean_regularly(self) -> None:
-        """Clean up for as long as the service runs."""
+        """Clean up for as long as the service runs, from time to time and when asked."""
         while True:
-            await asyncio.sleep(CLEANUP_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLEANUP_INTERVAL_S):
+                    await self._asked.wait()
+            self._asked.clear()
             try:
-                cleaned = await self.cleanup()
+                await self._clean()
             except Exception:
                 logger.exception("cleanup failed; it is tried again in %g s", CLEANUP_INTERVAL_S)
-                continue
-            if cleaned:
-                logger.info("%d old completed batches forgotten", cleaned)
+
+    async def _clean(self) -> None:
+        self._take_up_abandons()
+        if forgotten := await self._forget_old():
+            logger.info("%d old completed batches forgotten", forgotten)
+        await self._abandon_old()
+
+    async def _forget_old(self) -> int:
+        old = self._older_than(self._rules.keep_completed_s, _COMPLETED)
+        return sum([await self._forget(batch) for batch in old])
+
+    async def _abandon_old(self) -> None:
+        """Abandon stopped batches one after the other, so that uploads find room in the queue."""
+        for batch in self._older_than(self._rules.keep_stopped_s, _STOPPED):
+            if batch.id in self._claims or batch.status not in _STOPPED:
+                continue  # somebody took it up meanwhile
+            logger.info("batch %s: kept long enough as %s", batch.id, batch.status)
+            task = self._claims.start(batch.id, self._abandon(batch))
+            await self._claims.wait(batch.id)
+            if not task.cancelled() and (deleted := task.result()) is not None:
+                self._abandoned += 1
+                self._deleted_hospitals += deleted
+
+    def _older_than(self, age_s: float, statuses: Set[BatchStatus]) -> list[Batch]:
+        oldest_s = clock.now_s() - age_s
+        return [
+            batch
+            for batch in self._tracker.all()
+            if batch.status in statuses and batch.changed_s <= oldest_s
+        ]
 
     def _recover_one(self, batch: Batch) -> None:
         """Treat every row whose creation is not recorded as sent: the checkpoint may be older."""
@@ -121,17 +172,22 @@ class Housekeeping:
             if batch.status is BatchStatus.ABANDONING and batch.id not in self._claims:
                 self._claims.start(batch.id, self._abandon(batch))
 
-    async def _abandon(self, batch: Batch) -> None:
-        """Abandon with nobody waiting; what fails is taken up again by the next cleanup."""
+    async def _abandon(self, batch: Batch) -> int | None:
+        """Abandon with nobody waiting; what fails is kept, and taken up by the next cleanup.
+
+        Returns:
+            How many hospitals were deleted; None if the batch is kept.
+        """
         if batch.directory_url != self._rules.directory_url:
             logger.warning("batch %s: not abandoned: %s", batch.id, other_directory(batch))
-            return
+            return None
         try:
-            await self._abandonment.abandon(batch)
+            return await self._abandonment.abandon(batch)
         except (BatchConflict, StorageUnavailable, CannotContinue) as error:
             logger.warning("batch %s: still to be abandoned: %s", batch.id, error)
         except Interrupted:
-            return
+            logger.debug("batch %s: abandoned by the next start", batch.id)
+        return None
 
     async def _forget(self, batch: Batch) -> bool:
         if batch.id in self._claims or batch.id not in self._tracker:

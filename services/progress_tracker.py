@@ -19,6 +19,7 @@ from models.errors import BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import WallClock, age_s, utc_now
 from services.storage.json_files import JsonFiles, StorageError
+from services.watchers import Watchers
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,15 @@ class ProgressTracker:
     Args:
         storage: Where checkpoints go.
         wall_clock: What `created_at` and `updated_at` are read from.
+
+    Attributes:
+        watchers: Those who follow a batch; they hear of whatever can be seen to change.
     """
 
     def __init__(self, storage: JsonFiles, wall_clock: WallClock = utc_now) -> None:
         self._storage = storage
         self.wall_clock = wall_clock
+        self.watchers = Watchers()
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._dirty: set[UUID] = set()
@@ -93,12 +98,18 @@ class ProgressTracker:
     def set_step(self, batch: Batch, step: str, ends_s: float | None = None) -> None:
         """Say what a running batch is doing, and until when (monotonic); kept in memory only."""
         batch.step, batch.step_ends_s = step, ends_s
+        self.poke(batch)
+
+    def poke(self, batch: Batch) -> None:
+        """Say that what is told of the batch changed, though the batch itself did not."""
+        self.watchers.tell(batch.id)
 
     def touch(self, batch: Batch) -> None:
         """Note a change of the batch: its present state is written soon."""
         batch.updated_at = self.wall_clock()
         batch.changed_s = clock.now_s()
         self._write_soon(batch)
+        self.watchers.tell(batch.id)
 
     async def save(self, batch: Batch) -> None:
         """Make the batch's present state durable at once; StorageUnavailable if that fails."""
@@ -129,6 +140,7 @@ class ProgressTracker:
                 raise
             for name, value in changes.items():
                 setattr(batch, name, value)
+        self.watchers.tell(batch.id)
 
     async def forget(self, batch: Batch) -> None:
         """Remove the batch, first from disk; StorageUnavailable if that fails."""
@@ -141,6 +153,7 @@ class ProgressTracker:
                 raise StorageUnavailable from None
             self._batches.pop(batch.id, None)
         self._locks.pop(batch.id, None)
+        self.watchers.tell(batch.id)
 
     async def check_writable(self) -> bool:
         """Return whether a checkpoint could be written now."""

@@ -218,11 +218,16 @@ class Cleaned(Shape):
     """What a cleanup did."""
 
     model_config = example(
-        {"message": "Completed batches forgotten: 2.", "cleaned": 2, "deleted_hospitals": 0}
+        {
+            "message": "Completed batches forgotten: 2. Stopped batches abandoned in the "
+            "background since the last cleanup: 1.",
+            "cleaned": 3,
+            "deleted_hospitals": 12,
+        }
     )
 
     message: str
-    cleaned: Annotated[int, Field(description="Batches forgotten")]
+    cleaned: Annotated[int, Field(description="Batches that are no longer known")]
     deleted_hospitals: Annotated[int, Field(description="Hospitals deleted in the directory")]
 
 

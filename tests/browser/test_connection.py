@@ -10,7 +10,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from scripts.processes import Server
 from tests.browser.conftest import SETTINGS, Console
 from tests.browser.steps import button, expect_state, fault, held, row, start
 from tests.e2e.conftest import World
@@ -120,9 +119,7 @@ def test_who_does_not_want_to_wait_has_it_tried_now(page: Page, own_service: Own
     expect(page.get_by_text(LOST)).to_have_count(0)
 
 
-def test_a_service_that_says_nothing_any_more_counts_as_lost(
-    page: Page, own_service: OwnService
-):
+def test_a_service_that_says_nothing_any_more_counts_as_lost(page: Page, own_service: OwnService):
     own_service.world.fault(fault("slow", seconds=30))
     page.clock.install()
     start(page)

@@ -65,7 +65,9 @@ def test_errors_stand_beside_the_rows_they_belong_to(page: Page):
     errors = page.get_by_role("table", name="Errors of the file")
     expect(errors.get_by_role("row")).to_have_count(2 + 1)
     cells = errors.get_by_role("row").nth(2).get_by_role("cell")
-    expect(cells).to_have_text(["2", "3", "phone", "n/a", re.compile("^Write the phone as 7 to 15")])
+    expect(cells).to_have_text(
+        ["2", "3", "phone", "n/a", re.compile("^Write the phone as 7 to 15")]
+    )
     expect(page.locator("#checked")).to_contain_text("2 errors in 2 of 3 rows. Nothing was sent.")
 
 

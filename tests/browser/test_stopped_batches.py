@@ -19,7 +19,6 @@ from tests.browser.steps import (
     wait_until_held,
 )
 from tests.e2e.conftest import World
-from tests.harness import csv_file
 
 
 @pytest.fixture
@@ -139,7 +138,9 @@ def test_what_the_service_refuses_of_a_correction_stands_at_the_fields(
     expect(name).to_have_attribute("aria-invalid", "true")
     expect(name).to_have_accessible_description(re.compile("^Fill in the name"))
     expect(page.locator("#correction-phone-refusal")).to_contain_text("7 to 15 digits")
-    expect(page.get_by_role("textbox", name="Address")).not_to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_role("textbox", name="Address")).not_to_have_attribute(
+        "aria-invalid", "true"
+    )
 
 
 def test_a_skipped_row_is_corrected_in_a_batch_that_has_not_completed(page: Page, world: World):
@@ -178,9 +179,7 @@ def test_verify_of_a_completed_batch_says_that_all_is_as_in_the_file(page: Page)
     )
 
 
-def test_the_report_and_the_failed_rows_are_downloaded(
-    page: Page, refused: str, tmp_path: Path
-):
+def test_the_report_and_the_failed_rows_are_downloaded(page: Page, refused: str, tmp_path: Path):
     def downloaded(name: str) -> list[dict[str, str]]:
         with page.expect_download() as download:
             button(page, name).click()

@@ -18,6 +18,7 @@ from models.errors import (
     StorageUnavailable,
 )
 from services.batch_service import Resumption
+from services.housekeeping import Cleanup
 from services.storage.json_files import JsonFiles, StorageError
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import insert_copy, now_s, play
@@ -302,7 +303,7 @@ def test_cleanup_forgets_old_completed_batches_only(tmp_path: Path):
         resumable = await stopped_batch(harness)
         running = await harness.submit(csv_file(2, start=80))
 
-        assert await harness.service.cleanup() == 1
+        assert (await harness.service.cleanup()).forgotten == 1
 
         with pytest.raises(BatchNotFound):
             harness.service.get(completed.id)
@@ -322,7 +323,7 @@ def test_two_cleanups_at_once_forget_each_batch_once(tmp_path: Path):
 
         cleaned = await asyncio.gather(harness.service.cleanup(), harness.service.cleanup())
 
-        assert sum(cleaned) == 3
+        assert sum(one.forgotten for one in cleaned) == 3
 
     play(tmp_path, scenario, progress_cleanup_hours=0)
 
@@ -331,7 +332,7 @@ def test_young_completed_batches_are_kept(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.load(csv_file(2))
 
-        assert await harness.service.cleanup() == 0
+        assert await harness.service.cleanup() == Cleanup(0, 0, 0)
         assert harness.service.get(batch.id) is batch
 
     play(tmp_path, scenario)

@@ -34,7 +34,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import accept, dependencies
+from routers import accept, dependencies, event_stream
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -61,6 +61,7 @@ KINDS = {
 OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
+    event_stream.get_feeds: set(),
     dependencies.get_batch_id: {BatchNotFound},
     dependencies.get_upload: {
         FormUnreadable,
@@ -91,7 +92,7 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
         StorageUnavailable,
         ShuttingDown,
     },
-    "cleanup": set(),
+    "cleanup": {ShuttingDown},
     "is_storage_writable": set(),
     "directory_state": set(),
     "is_stopping": set(),

@@ -53,7 +53,13 @@ def serve(
         service = Service()
         asyncio.get_running_loop().call_later(stop_s, service.stopping.set)
         state = SimpleNamespace(state=SimpleNamespace(service=service))
-        scope = {"type": "http", "headers": [], "path": "/", "app": state}
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "headers": [(b"transfer-encoding", b"chunked")],
+            "path": "/",
+            "app": state,
+        }
         limit = UploadLimit(asgi, 10_000_000, STALL_S)
         calls = [limit(scope, sender.receive, send) for sender in senders]
         return await asyncio.gather(*calls, return_exceptions=True)

@@ -1,0 +1,32 @@
+"""Who wants to hear that there is something new to see of a batch.
+
+Hearing is all: there are no messages, so that nobody can fall behind, and a batch that nobody
+watches costs one look into a dictionary.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+
+class Watchers:
+    """The watchers of all batches."""
+
+    def __init__(self) -> None:
+        self._of: dict[UUID, list[Callable[[], None]]] = {}
+
+    def add(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
+        """Have *hear* called at every news of a batch; it must not raise. Return what ends that."""
+        hearing = self._of.setdefault(batch_id, [])
+        hearing.append(hear)
+
+        def remove() -> None:
+            hearing.remove(hear)
+            if not hearing:
+                del self._of[batch_id]
+
+        return remove
+
+    def tell(self, batch_id: UUID) -> None:
+        """Call everybody who watches the batch."""
+        for hear in tuple(self._of.get(batch_id, ())):
+            hear()
