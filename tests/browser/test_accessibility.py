@@ -16,7 +16,7 @@ WIDE, NARROW, NARROWEST = 1280, 390, 320
 def expect_accessible(page: Page) -> None:
     """Have axe look at the page as it is now: light and dark, wide and narrow."""
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         for width in (WIDE, NARROWEST):
             page.set_viewport_size({"width": width, "height": 800})
             found = Axe().run(page)
