@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, dashboard, openapi, problem, progress, system
+from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
     problem.install(app)
-    for part in (system, bulk, progress, batches, dashboard):
+    for part in (system, bulk, progress, reports, batches, dashboard):
         app.include_router(part.router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
@@ -89,14 +89,16 @@ def build_service(
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
     lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
+    tracker = ProgressTracker(storage, wall_clock)
     lanes = Lanes(
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
+        changed=tracker.watchers.tell_all,
     )
-    directory = PatientDirectory(api, lanes, DirectoryWaker(api, settings.wake_timeout_seconds))
-    tracker = ProgressTracker(storage, wall_clock)
+    waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
+    directory = PatientDirectory(api, lanes, waker)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
     runner = BatchRunner(directory, tracker, policy)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)

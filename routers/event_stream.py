@@ -46,9 +46,9 @@ def done_id(updated_at: datetime) -> str:
 class _Look:
     """Where a batch stood at one moment; encoded when it is wanted for the first time."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, at_s: float) -> None:
         self.progress = progress
-        self.at_s = clock.now_s()
+        self.at_s = at_s
 
     @cached_property
     def as_progress(self) -> bytes:
@@ -120,7 +120,7 @@ class Feed:
             return True
 
     def _look(self) -> _Look:
-        return _Look(progress_of(self._service, self._batch))
+        return _Look(progress_of(self._service, self._batch), clock.now_s())
 
     def _whole(self) -> bytes:
         """Return everything, as of now: seconds go by also when nothing changes."""

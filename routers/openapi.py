@@ -120,7 +120,7 @@ def _takes_any_text(parameter: Json) -> bool:
     texts = [kind.get("items", kind) for kind in kinds]
     is_optional = parameter["in"] == "path" or not parameter["required"]
     return is_optional and all(
-        text["type"] in ("string", "null") and set(text) <= _OF_ANY_TEXT for text in texts
+        text.get("type") in ("string", "null") and set(text) <= _OF_ANY_TEXT for text in texts
     )
 
 

@@ -1,10 +1,11 @@
 """Following a batch, and forgetting old ones."""
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from models.api import EXAMPLE_ID, Cleaned, Progress
+from models.api import Cleaned, Progress
 from models.batch import ENDED
 from models.errors import BatchNotFound, ShuttingDown
 from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
@@ -25,25 +26,36 @@ async def progress(batch_id: BatchIdDep, service: ServiceDep) -> Response:
     return reply(progress_of(service, service.get(batch_id)))
 
 
-_STREAM = f"""event: progress
-id: 1795420802000000
-data: {{"batch_id": "{EXAMPLE_ID}", "status": "processing", "hospitals": [...], ...}}
-
-event: rows
-id: 1795420807031000
-data: {{"batch_id": "{EXAMPLE_ID}", "status": "processing", "hospitals": [...], ...}}
-
-: still here
-
-event: done
-id: 1795420807094000-done
-data: {{"batch_id": "{EXAMPLE_ID}", "status": "completed", "hospitals": [...], ...}}
-
-"""
+_KINDS = {
+    "progress": "The first one; `hospitals` has every row",
+    "rows": "A change; `hospitals` has the rows that changed",
+    "done": "The last one; `hospitals` has every row",
+}
+_ID = "1795420802000000"
+_DATA = json.dumps(Progress.model_json_schema()["examples"][0])
+# As OpenAPI 3.1 has it, the schema of a stream is that of each of its events.
+_EVENT = {
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"enum": list(_KINDS)},
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Progress"},
+        },
+    },
+}
+_EXAMPLES = {
+    kind: {"summary": summary, "value": {"event": kind, "id": _ID, "data": _DATA}}
+    for kind, summary in _KINDS.items()
+}
 _EVENTS: dict[int | str, Any] = {
     200: {
-        "description": "`progress` once, `rows` at each change, `done` when `is_completed`",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM}},
+        "description": f"Events: lines `event: rows`, `id: {_ID}`, `data: {{...}}`, and an empty "
+        "one. A comment (a line that begins with a colon) comes every 15 s when nothing changes.",
+        "content": {"text/event-stream": {"schema": _EVENT, "examples": _EXAMPLES}},
     },
     204: {"description": "Nothing has changed since the `done` of `Last-Event-ID`"},
 }

@@ -38,6 +38,7 @@ async def info(wants_page: PageDep, settings: SettingsDep) -> Response:
             "bulk": "/hospitals/bulk",
             "validate": "/hospitals/validate",
             "progress": "/hospitals/progress/{batch_id}",
+            "batches": "/hospitals/batches",
             "resumable": "/hospitals/resumable",
         },
     )

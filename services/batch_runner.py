@@ -145,7 +145,7 @@ class BatchRunner:
     async def _look(self, run: Run) -> Plan:
         """List the batch, adopt what is there, and return what is to do about the rest."""
         batch = run.batch
-        self._tracker.set_step(batch, "comparing the directory with the file")
+        self._tracker.set_step(batch, _looking(batch))
         look = await run.unless_stopped(self._directory.look(batch))
         run.settling.looked(look.sent_s, look.answered_s)
         plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
@@ -186,10 +186,8 @@ class BatchRunner:
             raise lost_again(numbers)
 
     async def _settle(self, run: Run) -> None:
-        self._tracker.set_step(
-            run.batch, "waiting until rows with an unclear outcome can be looked up"
-        )
         wait_s = run.settling.wait_s(clock.now_s())
+        self._tracker.set_step(run.batch, _settling(run.batch), clock.now_s() + wait_s)
         await run.unless_stopped(self._directory.waker.pause(wait_s))
 
     def _queue(self, run: Run, absent: tuple[int, ...]) -> bool:
@@ -247,3 +245,17 @@ class BatchRunner:
             len(batch.rows),
             f": {reason}" if reason else "",
         )
+
+
+def _looking(batch: Batch) -> str:
+    if batch.lacking:
+        return "comparing the directory with the file"
+    if batch.status is BatchStatus.ACTIVATING:
+        return "verifying the activation"
+    return "verifying before activation"
+
+
+def _settling(batch: Batch) -> str:
+    unclear = [row.hospital.row for row in batch.rows if row.status is RowStatus.VERIFYING]
+    what = f"whether {rows(unclear)} arrived" if unclear else "whether anything sent arrives late"
+    return f"settling: waiting to be certain {what}"

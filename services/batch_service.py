@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -13,26 +13,27 @@ from models.errors import (
     DirectoryUnreachable,
     FileRejected,
     QueueFull,
-    RowNotFound,
-    RowRejected,
     ShuttingDown,
     StorageUnavailable,
 )
-from models.hospital import HospitalRow
 from models.outlook import Outlook
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
+from services.batch_list import Page, Place, page
 from services.batch_runner import BatchRunner
 from services.claims import Claims
-from services.csv_processor import COLUMNS, hospital_row, judge_values, read_csv
+from services.comparison import Comparison
+from services.correction import correct
+from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Cleanup, Housekeeping
-from services.outlook import outlook
+from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import CannotContinue, Interrupted, corrected, other_directory
+from services.reasons import CannotContinue, Interrupted, other_directory
 from services.skipping import can_skip, rows_to_load
+from services.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,8 @@ class BatchService:
 
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
-        return outlook(batch)
+        now = Now(clock.now_s(), self._tracker.wall_clock())
+        return outlook(batch, self._directory.traffic(batch.id), now)
 
     def watch(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
         """Have *hear* called at every change of what is told of a batch; return what ends that."""
@@ -118,6 +120,10 @@ class BatchService:
     def resumable(self) -> list[Batch]:
         """Return the batches that a resume can finish, oldest first."""
         return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
+
+    def page(self, statuses: Collection[BatchStatus], after: Place | None, limit: int) -> Page:
+        """Return one page of the batches, newest first; see `batch_list.page`."""
+        return page(self._tracker.all(), statuses=statuses, after=after, limit=limit)
 
     async def validate(self, file: BinaryIO) -> CsvContent:
         """Check a file; nothing is stored or sent."""
@@ -213,37 +219,14 @@ class BatchService:
         return batch
 
     async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
-        """Give a row that was refused or skipped other values; the batch becomes resumable.
-
-        Args:
-            batch_id: A batch at rest.
-            number: The row's.
-            changes: Column -> new value; the other columns keep theirs.
+        """Give a row that was refused or skipped other values; see `correction.correct`.
 
         Raises:
             BatchNotFound, RowNotFound, BatchConflict, RowRejected, StorageUnavailable: Nothing was
                 changed.
         """
         batch = self._tracker.get(batch_id)
-        if not 1 <= number <= len(batch.rows):
-            raise RowNotFound(len(batch.rows))
-        if not batch.is_correctable or batch_id in self._claims:
-            raise BatchConflict(_cannot_correct(batch))
-        row = batch.row(number)
-        if not row.is_excluded:
-            raise BatchConflict(
-                "Only a row that the directory refused, or that was skipped, can be corrected."
-            )
-        mended = row.corrected(_with_changes(row.hospital, changes))
-        with self._claims.taken(batch_id):
-            await self._tracker.announce(
-                batch,
-                BatchStatus.RESUMABLE,
-                rows=[mended if one is row else one for one in batch.rows],
-                failure_reason=corrected(batch, number),
-            )
-        logger.info("batch %s: row %d corrected", batch.id, number)
-        return mended
+        return await correct(batch, number, changes, self._tracker, self._claims)
 
     async def wait(self, batch: Batch) -> bool:
         """Wait for the batch's run; False if the service stopped before it ended."""
@@ -269,6 +252,20 @@ class BatchService:
         if task.cancelled():
             raise ShuttingDown
         return task.result()
+
+    async def verify(self, batch_id: UUID) -> Comparison:
+        """Compare what the directory holds of a batch at rest with its file; change nothing.
+
+        Raises:
+            BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
+        """
+        batch = self._tracker.get(batch_id)
+        if batch_id in self._claims:
+            raise BatchConflict("The batch is being worked on: compare it when it has ended.")
+        self._check_directory(batch)
+        if self.is_stopping:
+            raise ShuttingDown
+        return await verify(batch, self._directory, self._stopping)
 
     async def cleanup(self) -> Cleanup:
         """Forget old completed batches, and have old stopped ones abandoned in the background."""
@@ -336,18 +333,7 @@ class BatchService:
 
 
 _ABANDONABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED, BatchStatus.ABANDONING})
-
-
 _CANCELLABLE = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING})
-
-
-def _with_changes(hospital: HospitalRow, changes: Mapping[str, str]) -> HospitalRow:
-    """Return *hospital* with other values; RowRejected if they break the rules of files."""
-    old = (hospital.name, hospital.address, hospital.phone or "")
-    values = tuple(changes.get(column, value) for column, value in zip(COLUMNS, old, strict=True))
-    if errors := judge_values(values, row=hospital.row, line=0):
-        raise RowRejected(tuple(errors))
-    return hospital_row(hospital.row, values)
 
 
 def _cannot_resume(batch: Batch) -> str:
@@ -375,9 +361,3 @@ def _cannot_cancel(batch: Batch) -> str:
     if batch.status is BatchStatus.ACTIVATING:
         return "All rows are created and the batch is being activated: it cannot be cancelled now."
     return f"The batch is {batch.status}: there is nothing to cancel."
-
-
-def _cannot_correct(batch: Batch) -> str:
-    if batch.status is BatchStatus.COMPLETED:
-        return "The batch is completed: upload the row as a file of its own."
-    return "The batch is being worked on: wait until it has ended."

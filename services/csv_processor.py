@@ -42,7 +42,8 @@ HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better g
 # Possessive: no part can match otherwise, and a third of the time is saved.
 PHONE = re.compile(r"\+?(?:[ ().-]*+[0-9]){7,15}+[ ().-]*+")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-REPORT_ESCAPE = re.compile(r"^'(?='*[=+@\t\r-])")
+FORMULA = r"'*[=+@\t\r-]"  # how a cell begins that a spreadsheet would take for a formula
+REPORT_ESCAPE = re.compile(f"^'(?={FORMULA})")
 MESSAGES = {
     "encoding": "The file {looks}: save it as UTF-8 and upload it again.",
     "empty_file": "Upload a file with a header and at least one row: this one is empty.",
@@ -290,7 +291,7 @@ def _picker(names: list[str]) -> Callable[[list[str]], Values]:
     pick = itemgetter(*(names.index(column) for column in COLUMNS if column in names))
     if "phone" not in names:
         return lambda fields: (*pick(fields), "")
-    if set(filter(None, names)) == set(REPORT_COLUMNS):
+    if set(REPORT_COLUMNS) <= set(names):  # people add columns of their own to a report
         return lambda fields: tuple(REPORT_ESCAPE.sub("", value) for value in pick(fields))
     return pick
 

@@ -5,6 +5,8 @@ process wait together and ask once.
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TypeVar, assert_never
 
@@ -40,11 +42,16 @@ class DirectoryWaker:
     Args:
         api: The directory's exchanges.
         wake_timeout_s: How long it may be unreachable before a run gives up.
+        changed: Called when somebody begins or ends to wait for it.
     """
 
-    def __init__(self, api: HospitalApi, wake_timeout_s: float) -> None:
+    def __init__(
+        self, api: HospitalApi, wake_timeout_s: float, changed: Callable[[], None]
+    ) -> None:
         self._api = api
         self._wake_timeout_s = wake_timeout_s
+        self._changed = changed
+        self._failing_since_s: list[float] = []  # of everybody who waits for it
         self._stopping = asyncio.Event()
         self._probe: asyncio.Task[WakeOutcome] | None = None
         self._answered_s: float | None = None
@@ -54,6 +61,11 @@ class DirectoryWaker:
     @property
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
+
+    @property
+    def silent_since_s(self) -> float | None:
+        """Since when it is waited for, in monotonic seconds; None if nobody waits."""
+        return min(self._failing_since_s, default=None)
 
     def stop(self) -> None:
         """End every wait."""
@@ -87,7 +99,20 @@ class DirectoryWaker:
             Interrupted: The service is stopping.
         """
         since_s = clock.now_s() if failing_since_s is None else failing_since_s
-        deadline_s = since_s + self._wake_timeout_s
+        with self._waited_for(since_s):
+            await self._wake(since_s + self._wake_timeout_s, reason)
+
+    @contextmanager
+    def _waited_for(self, since_s: float) -> Iterator[None]:
+        self._failing_since_s.append(since_s)
+        self._changed()
+        try:
+            yield
+        finally:
+            self._failing_since_s.remove(since_s)
+            self._changed()
+
+    async def _wake(self, deadline_s: float, reason: str) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
             left_s = deadline_s - clock.now_s()

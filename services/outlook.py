@@ -1,7 +1,10 @@
-"""What a batch is doing and how long it will take, from what is known now. Pure."""
+"""What a batch is doing or waiting for, and how long it will take, from what is known now. Pure."""
 
-from models.batch import Batch, BatchStatus
-from models.outlook import Outlook
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from models.batch import Batch, BatchStatus, RowStatus
+from models.outlook import Outlook, Standing, Traffic
 
 STEPS = {
     BatchStatus.INITIALIZING: "accepted",
@@ -10,11 +13,79 @@ STEPS = {
     BatchStatus.ACTIVATING: "activating",
     BatchStatus.COMPLETED: "completed: every row is in the directory, once, active",
     BatchStatus.RESUMABLE: "stopped: resume it to go on, or abandon it",
-    BatchStatus.FAILED: "failed: the directory refused rows",
+    BatchStatus.FAILED: "failed: correct the rows that the directory refused, or abandon the batch",
     BatchStatus.ABANDONING: "being abandoned: its hospitals are being deleted",
 }
 
 
-def outlook(batch: Batch) -> Outlook:
-    """Return what *batch* is doing."""
-    return Outlook(batch.step or STEPS[batch.status], None)
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The present on both clocks."""
+
+    monotonic_s: float
+    utc: datetime
+
+    def clock_time(self, monotonic_s: float) -> str:
+        """Return another time as a person reads it."""
+        return f"{self.utc + timedelta(seconds=monotonic_s - self.monotonic_s):%H:%M:%S} UTC"
+
+
+def outlook(batch: Batch, traffic: Traffic, now: Now) -> Outlook:
+    """Return what *batch* is doing, and when it will have ended."""
+    if batch.running_since is None:
+        ended_s = 0.0 if batch.status is BatchStatus.COMPLETED else None
+        return Outlook(_resting(batch), ended_s)
+    standing = traffic.creates or traffic.lookups
+    if batch.cancelled and standing is None:
+        return Outlook("cancelled: waiting for the rows under way", traffic.answered_in_s)
+    if standing is not None:
+        return Outlook(_waiting(batch, standing, now), _eta_s(batch, traffic, now))
+    if traffic.silent_since_s is not None and not _is_under_way(batch):
+        since = now.clock_time(traffic.silent_since_s)
+        return Outlook(f"waiting for the directory, which does not answer since {since}", None)
+    step = batch.step or STEPS[batch.status]
+    if batch.step_ends_s is not None:
+        step += f", until {now.clock_time(batch.step_ends_s)}"
+    return Outlook(step, _eta_s(batch, traffic, now))
+
+
+def _resting(batch: Batch) -> str:
+    skipped = sum(row.skipped for row in batch.rows)
+    if batch.status is BatchStatus.COMPLETED and skipped:
+        loaded = f"{batch.created_count} of {len(batch.rows)} rows are"
+        return f"completed: {loaded} in the directory, once, active; {skipped} were skipped"
+    return batch.step or STEPS[batch.status]
+
+
+def _waiting(batch: Batch, standing: Standing, now: Now) -> str:
+    opens = now.clock_time(now.monotonic_s + standing.opens_in_s)
+    if standing.is_refused:
+        step = f"waiting: others use up the directory's rate limit; it is asked again at {opens}"
+    elif standing.opens_in_s > 0:
+        step = f"waiting for the directory's rate window, which opens at {opens}"
+    else:
+        step = batch.step
+    if any(row.status is RowStatus.PENDING for row in batch.rows):
+        step += f"; rows to send: {standing.waiting}"
+    if standing.ahead:
+        place = f"place {len(standing.ahead) + 1} of {standing.batches} in the queue"
+        step += f"; {place}, batch {standing.ahead[0]} is next"
+    return step
+
+
+def _eta_s(batch: Batch, traffic: Traffic, now: Now) -> float | None:
+    """Return the time that the longest of what is to come takes; looks take next to none."""
+    if traffic.creates is not None:
+        is_refused = traffic.creates.is_refused
+        return None if is_refused else traffic.creates.last_in_s + traffic.usual_s
+    if _is_under_way(batch):
+        return traffic.answered_in_s
+    if batch.step_ends_s is not None:
+        return max(0.0, batch.step_ends_s - now.monotonic_s)
+    if batch.lacking:
+        return None
+    return traffic.lookups.last_in_s if traffic.lookups is not None else 0.0
+
+
+def _is_under_way(batch: Batch) -> bool:
+    return any(row.status is RowStatus.PROCESSING for row in batch.rows)

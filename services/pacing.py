@@ -6,6 +6,7 @@ it goes again without costing its sender a try.
 """
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,20 @@ from typing import TypeVar
 from uuid import UUID
 
 from models.outcome import NotSent, RateLimited, Unknown
+from models.outlook import Standing
 from services import clock
 
 FIRST_PROBE_S = 1.0  # after a 429 one request asks again after this, then after twice as long ...
 LAST_PROBE_S = 10.0  # ... up to this; a refused request costs the directory nothing
 GIVE_UP_WINDOWS = 5  # rate windows without one request that passed, before its sender is told
 
+USUAL_WEIGHT = 0.2  # of the latest request in what is usual
+
 T = TypeVar("T")
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,20 @@ def next_turn(sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
     return max(0.0, sent_s[-pace.limit] + pace.period_s - now_s)
 
 
+def turn_after(requests: int, sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
+    """Return in how many seconds the last of *requests*, at least one, may leave.
+
+    They leave as `next_turn` lets them; every `pace.limit` of them take one period.
+    """
+    if pace.limit == 0:
+        return 0.0
+    periods, rest = divmod(requests - 1, pace.limit)
+    times = list(sent_s)
+    for _ in range(rest + 1):
+        times.append(now_s + next_turn(times, now_s, pace))
+    return times[-1] - now_s + periods * pace.period_s
+
+
 class TurnWithdrawn(Exception):
     """The waiting request will not be sent: its batch or the service is stopping."""
 
@@ -76,18 +98,29 @@ class Lane:
         pace: What the endpoint allows.
         max_in_flight: Permits.
         note_send: Called immediately before each request leaves.
+        changed: Called when what `standing` tells of waiting requests has changed.
+        usual_s: Seconds that one takes, until that is known.
     """
 
     def __init__(
-        self, pace: Pace, max_in_flight: int, note_send: Callable[[], None] = lambda: None
+        self,
+        pace: Pace,
+        max_in_flight: int,
+        note_send: Callable[[], None] = _nothing,
+        changed: Callable[[], None] = _nothing,
+        usual_s: float = 0.0,
     ) -> None:
         self._pace = pace
         self._max_in_flight = max_in_flight
         self._note_send = note_send
+        self._changed = changed
+        self._told: object = None
+        self.usual_s = usual_s
         self._in_flight = 0
         self._sent_s: deque[float] = deque(maxlen=max(pace.limit, 1))
         self._waiting: dict[UUID, deque[asyncio.Future[Turn]]] = {}
         self._here: Counter[UUID] = Counter()  # requests of each batch, waiting or under way
+        self._last_sent_s: dict[UUID, float] = {}  # of those batches
         self._withdrawn: set[UUID] = set()  # of those batches
         self._timer: asyncio.TimerHandle | None = None
         self._held_until_s = 0.0
@@ -111,12 +144,14 @@ class Lane:
             self._here[batch_id] -= 1
             if not self._here[batch_id]:
                 del self._here[batch_id]
+                self._last_sent_s.pop(batch_id, None)
                 self._withdrawn.discard(batch_id)
 
     async def _send(self, batch_id: UUID, exchange: Callable[[], Awaitable[T]]) -> T:
         refused_since_s: float | None = None
         while True:
             turn = await self._turn(batch_id)
+            self._last_sent_s[batch_id] = turn.sent_s
             outcome: T | None = None
             try:
                 outcome = await exchange()
@@ -132,6 +167,42 @@ class Lane:
             if batch_id in self._withdrawn:
                 raise TurnWithdrawn
 
+    def standing(self, batch_id: UUID) -> Standing | None:
+        """Tell where the batch's waiting requests stand; None if there are none."""
+        if batch_id not in self._waiting:
+            return None
+        now_s = clock.now_s()
+        batches = list(self._waiting)
+        place = batches.index(batch_id)
+        mine = len(self._waiting[batch_id])
+        before = [mine] * place + [mine - 1] * (len(batches) - place)  # batches take turns
+        requests = mine + sum(
+            min(len(self._waiting[other]), most)
+            for other, most in zip(batches, before, strict=True)
+            if other != batch_id
+        )
+        waves = math.ceil(max(0, requests - self._free) / self._max_in_flight)
+        return Standing(
+            waiting=mine,
+            ahead=tuple(batches[:place]),
+            batches=len(batches),
+            opens_in_s=self._opens_in_s(now_s),
+            last_in_s=max(
+                turn_after(requests, self._sent_s, now_s, self._pace), waves * self.usual_s
+            ),
+            is_refused=bool(self._probe_pause_s),
+        )
+
+    def answered_in_s(self, batch_id: UUID) -> float | None:
+        """Tell in how many seconds the batch's last send is answered if it takes the usual time.
+
+        None if it is overdue, or none is under way.
+        """
+        if batch_id not in self._last_sent_s:
+            return None
+        left_s = self._last_sent_s[batch_id] + self.usual_s - clock.now_s()
+        return left_s if left_s >= 0 else None
+
     def remember(self, ages_s: Iterable[float]) -> None:
         """Count the sends of an earlier process, that many seconds ago, before any of our own."""
         now_s = clock.now_s()
@@ -144,6 +215,7 @@ class Lane:
         for waiting in self._waiting.pop(batch_id, ()):
             if not waiting.done():
                 waiting.set_exception(TurnWithdrawn())
+        self._tell()
 
     def close(self) -> None:
         """Let nothing leave any more; what is under way goes on."""
@@ -180,7 +252,11 @@ class Lane:
                 self._probe_pause_s = 0.0
             if not isinstance(outcome, Unknown):
                 self._passed_s = clock.now_s()
+                self._note_seconds(self._passed_s - turn.sent_s)
         self._grant()
+
+    def _note_seconds(self, seconds: float) -> None:
+        self.usual_s += USUAL_WEIGHT * (seconds - self.usual_s)
 
     def _forget(self, turn: Turn) -> None:
         if turn.sent_s in self._sent_s:
@@ -196,11 +272,19 @@ class Lane:
 
     def _wait_s(self, now_s: float) -> float | None:
         """Seconds until the next request may leave; None while all permits are taken."""
-        if self._probing or self._in_flight >= self._max_in_flight:
+        if self._probing or self._free <= 0:
             return None
+        return self._opens_in_s(now_s)
+
+    @property
+    def _free(self) -> int:
+        return self._max_in_flight - self._in_flight
+
+    def _opens_in_s(self, now_s: float) -> float:
         return max(next_turn(self._sent_s, now_s, self._pace), self._held_until_s - now_s)
 
     def _grant(self) -> None:
+        """Let go whoever may."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -209,10 +293,10 @@ class Lane:
             now_s = loop.time()
             wait_s = self._wait_s(now_s)
             if wait_s is None:
-                return
+                break
             if wait_s > 0:
                 self._timer = loop.call_later(wait_s, self._grant)
-                return
+                break
             waiting = self._next_in_turn()
             if not waiting.done():
                 self._in_flight += 1
@@ -220,6 +304,15 @@ class Lane:
                 self._sent_s.append(now_s)
                 self._note_send()
                 waiting.set_result(Turn(now_s, is_probe=self._probing))
+        self._tell()
+
+    def _tell(self) -> None:
+        now_s = clock.now_s()
+        opens_s = round(now_s + self._opens_in_s(now_s), 1) if self._timer else None
+        told = (*self._waiting, opens_s)
+        if self._told != told:
+            self._told = told
+            self._changed()
 
     def _next_in_turn(self) -> asyncio.Future[Turn]:
         batch_id = next(iter(self._waiting))

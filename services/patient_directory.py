@@ -24,11 +24,14 @@ from models.outcome import (
     Unexpected,
     Unknown,
 )
+from models.outlook import Traffic
 from services import clock
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.pacing import Lane, Pace
 from services.reasons import turned_away
+
+USUAL_CREATE_S = 5.0  # by the directory's design, until one was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,16 @@ class Lanes:
         create: Pace,
         lookup: Pace,
         max_in_flight: int,
-        note_create: Callable[[], None] = lambda: None,
+        note_create: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
-        self.create = Lane(create, max_in_flight, note_create)
+        self.create = Lane(create, max_in_flight, note_create, changed, USUAL_CREATE_S)
         few = min(4, max_in_flight)
-        self.look = Lane(lookup, few)
+        self.look = Lane(lookup, few, changed=changed)
         self.find = Lane(lookup, few)
         self.delete = Lane(lookup, few)
         self.delete_batch = Lane(lookup, few)
-        self.activate = Lane(lookup, few)
+        self.activate = Lane(lookup, few, changed=changed)
 
 
 class PatientDirectory:
@@ -91,6 +95,17 @@ class PatientDirectory:
     def remember_creates(self, ages_s: Iterable[float]) -> None:
         """Count creates that an earlier process sent, that many seconds ago."""
         self._lanes.create.remember(ages_s)
+
+    def traffic(self, batch_id: UUID) -> Traffic:
+        """Tell what a batch has on the way."""
+        lanes = self._lanes
+        return Traffic(
+            creates=lanes.create.standing(batch_id),
+            lookups=lanes.look.standing(batch_id) or lanes.activate.standing(batch_id),
+            usual_s=lanes.create.usual_s,
+            answered_in_s=lanes.create.answered_in_s(batch_id),
+            silent_since_s=self.waker.silent_since_s,
+        )
 
     def withdraw(self, batch_id: UUID) -> None:
         """Send none of the batch's creates that still wait for their turn."""

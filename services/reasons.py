@@ -15,6 +15,11 @@ class CannotContinue(Exception):
         super().__init__(reason)
         self.reason = reason
 
+    @property
+    def cause(self) -> str:
+        """What was met, without what to do about a run."""
+        return self.reason.rpartition(": ")[0] or self.reason
+
 
 class Interrupted(Exception):
     """The service is stopping; the next start goes on."""

@@ -30,3 +30,8 @@ class Watchers:
         """Call everybody who watches the batch."""
         for hear in tuple(self._of.get(batch_id, ())):
             hear()
+
+    def tell_all(self) -> None:
+        """Call everybody: what batches wait for has changed."""
+        for batch_id in tuple(self._of):
+            self.tell(batch_id)

@@ -11,16 +11,27 @@ from models.api.batches import (
     RowValues,
 )
 from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
+from models.api.reports import (
+    EXAMPLE_CURSOR,
+    BatchList,
+    BatchSummary,
+    Difference,
+    Verification,
+)
 from models.api.shape import EXAMPLE_ID
 from models.api.system import ApiInfo, Health, Problem, Readiness
 
 __all__ = [
+    "EXAMPLE_CURSOR",
     "EXAMPLE_ID",
     "Abandoned",
     "ApiInfo",
+    "BatchList",
+    "BatchSummary",
     "BulkResult",
     "Cleaned",
     "Correction",
+    "Difference",
     "FileProperties",
     "Health",
     "PreviewHospital",
@@ -32,4 +43,5 @@ __all__ = [
     "RowState",
     "RowValues",
     "ValidationResult",
+    "Verification",
 ]

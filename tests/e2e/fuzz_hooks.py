@@ -25,6 +25,7 @@ PHONES = ("", "0113 496 0142", "n/a")
 _lasting = os.environ["FUZZ_BATCH_IDS"].split()
 _turns = Counter[str]()  # of each operation
 _stopped = deque[str](maxlen=5)  # lately
+_done: dict[str, str] = {}  # batch -> id of the event that told its end
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -75,16 +76,26 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: Any) -> N
         # A delete leaves the one that can be resumed, again and again.
         resumable, *others = _lasting
         others += _stopped if case.method == "DELETE" else [*_stopped, resumable, resumable]
+        if _is_stream(case):
+            others.remove(_lasting[-1])  # the one that runs: its stream has no end
         case.path_parameters["batch_id"] = others[turn % len(others)]
+        if _is_stream(case) and turn % 2 and others[turn % len(others)] in _done:
+            case.headers["Last-Event-ID"] = _done[others[turn % len(others)]]
 
 
 @schemathesis.hook
 def after_call(
     context: schemathesis.HookContext, case: Case, response: schemathesis.Response
 ) -> None:
-    """Remember the batches that stopped, for resumes and abandons."""
+    """Remember the batches that stopped, for resumes and abandons, and the ends of streams."""
+    if _is_stream(case) and (ids := re.findall(r"^id: (\d+-done)$", response.text, re.M)):
+        _done[case.path_parameters["batch_id"]] = ids[-1]
     if "location" in response.headers and response.json()["status"] in ("resumable", "failed"):
         _stopped.append(response.json()["batch_id"])
+
+
+def _is_stream(case: Case) -> bool:
+    return case.path.endswith("/events")
 
 
 @schemathesis.check

@@ -31,7 +31,11 @@ REACHED = {
     ("POST", "/hospitals/bulk"): {200, 202, 400, 422},
     ("POST", "/hospitals/validate"): {200, 422},
     ("GET", "/hospitals/progress/{batch_id}"): {200, 404},
+    ("GET", "/hospitals/progress/{batch_id}/events"): {200, 204, 404},
+    ("GET", "/hospitals/batches"): {200, 422},
     ("POST", "/hospitals/resume/{batch_id}"): {200, 202, 404, 409},
+    ("GET", "/hospitals/batch/{batch_id}/report.csv"): {200, 404, 422},
+    ("GET", "/hospitals/batch/{batch_id}/verify"): {200, 404, 409},
     ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
 }
 # In the service's log; the requests stand there too, and may hold any word.

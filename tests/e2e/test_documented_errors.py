@@ -101,6 +101,10 @@ async def conflict(at: Situation) -> httpx.Response:
     return await at.call(await at.batch("Fine Hospital"))
 
 
+async def being_worked_on(at: Situation) -> httpx.Response:
+    return await at.call(await at.batch(HANGING))
+
+
 async def broken_storage(at: Situation) -> httpx.Response:
     batch_id = await at.batch(CUT_OFF)
     shutil.rmtree(at.storage)
@@ -177,6 +181,11 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
     "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),
     "invalid-request": lambda at: at.call(files={"other": ("x.csv", b"")}),
+    "invalid-request of /hospitals/batch/{batch_id}/report.csv": lambda at: at.call(
+        params={"only": "x"}
+    ),
+    "batch-conflict of /hospitals/batch/{batch_id}/verify": being_worked_on,
+    "invalid-request of /hospitals/batches": lambda at: at.call(params={"cursor": "x"}),
     "invalid-request of /hospitals/batch/{batch_id}/rows/{row}": lambda at: at.call(json={}),
     "upload-stalled": half_sent,
     "upload-not-kept": without_temporary_files,

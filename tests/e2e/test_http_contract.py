@@ -88,6 +88,7 @@ def test_respond_async_answers_at_once_and_the_location_leads_to_the_end(service
         "batch_activated",
         "is_completed",
         "resume_count",
+        "file_name",
         "created_at",
         "updated_at",
         "hospitals",
@@ -338,7 +339,8 @@ def test_resume_and_abandon_of_a_stopped_batch(service: Server, directories: lis
 
 def test_cleanup_keeps_young_batches(service: Server):
     assert http.post(f"{service.url}/hospitals/progress/cleanup").json() == {
-        "message": "Completed batches forgotten: 0.",
+        "message": "Completed batches forgotten: 0. "
+        "Stopped batches abandoned in the background since the last cleanup: 0.",
         "cleaned": 0,
         "deleted_hospitals": 0,
     }
@@ -356,6 +358,12 @@ def test_the_openapi_document_describes_every_endpoint_with_examples(service: Se
         "/hospitals/validate",
         "/hospitals/progress/{batch_id}",
         "/hospitals/progress/cleanup",
+        "/hospitals/progress/{batch_id}/events",
+        "/hospitals/batches",
+        "/hospitals/batch/{batch_id}/cancel",
+        "/hospitals/batch/{batch_id}/rows/{row}",
+        "/hospitals/batch/{batch_id}/report.csv",
+        "/hospitals/batch/{batch_id}/verify",
         "/hospitals/resumable",
         "/hospitals/resume/{batch_id}",
         "/hospitals/batch/{batch_id}/abandon",

@@ -3,6 +3,7 @@
 Contents and ids come from small pools, so that identical rows and identical copies are common.
 """
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -145,4 +146,29 @@ batches = st.builds(
     seconds=_seconds,
     running_since=st.none(),
     step=st.just(""),
+)
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def _sound(low: int, high: int) -> st.SearchStrategy[str]:
+    """Return values that are accepted and stay what they are, with odd beginnings among them."""
+    beginnings = st.text("'=+-@\t\r\"", max_size=3)
+    plain = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
+    texts = st.builds("{}{}".format, beginnings, odd_texts | plain)
+    trimmed = texts.map(lambda text: _CONTROLS.sub("", text).strip())
+    return trimmed.filter(lambda text: low <= len(text) <= high)
+
+
+#: Sound rows as they are read: names, addresses and phones, trimmed.
+sound_rows = st.lists(
+    st.tuples(
+        _sound(2, 255),
+        _sound(5, 500),
+        st.none()
+        | st.sampled_from(["+441134960142", "-1234567", "(0113) 496 0142", "+(1) 2345678"]),
+    ),
+    min_size=1,
+    max_size=6,
 )

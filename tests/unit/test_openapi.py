@@ -34,7 +34,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import accept, dependencies, event_stream
+from routers import accept, dependencies, event_stream, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -74,9 +74,11 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     },
     dependencies.wants_async: set(),
     accept.wants_page: set(),
+    reports.get_place: {InvalidRequest},
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},
+    "page": set(),
     "resumable": set(),
     "validate": set(),
     "submit": {FileRejected, StorageUnavailable, QueueFull, ShuttingDown},
@@ -92,6 +94,7 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
         StorageUnavailable,
         ShuttingDown,
     },
+    "verify": {BatchNotFound, BatchConflict, DirectoryUnreachable, ShuttingDown},
     "cleanup": {ShuttingDown},
     "is_storage_writable": set(),
     "directory_state": set(),

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.outcome import Created, CreateOutcome, NotSent, RateLimited, Unknown
-from services.pacing import Lane, Pace, TurnWithdrawn, next_turn
+from services.pacing import Lane, Pace, TurnWithdrawn, next_turn, turn_after
 from tests.unit.strategies import law
 from tests.virtual_time import run_virtual
 
@@ -650,3 +650,24 @@ class TestWithdrawing:
 
         expected = [(0.0, A), (5.0, B)]
         assert expected == gate.leaves
+
+
+class TestTurnAfter:
+    """The law: it is what asking `next_turn` for one request after the other comes to."""
+
+    @given(
+        ages=st.lists(st.floats(0, 100), max_size=12),
+        requests=st.integers(1, 40),
+        limit=st.integers(0, 6),
+    )
+    def test_it_is_the_last_turn_of_so_many_requests(
+        self, ages: list[float], requests: int, limit: int
+    ):
+        pace, now_s = Pace(limit, 10.0), 1000.0
+        sent_s = sorted(now_s - age for age in ages)
+        times = list(sent_s)
+        for _ in range(requests):
+            last_s = times[-1] if len(times) > len(sent_s) else now_s
+            times.append(last_s + next_turn(times, last_s, pace))
+
+        assert turn_after(requests, sent_s, now_s, pace) == pytest.approx(times[-1] - now_s)

@@ -1,0 +1,69 @@
+"""Gives a row that cannot go as it is other values.
+
+Only a row of which the directory has nothing: one that it refused, or that was never sent. Of any
+other a copy with the old values could be there, or arrive later.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from models.batch import Batch, BatchStatus, Row
+from models.errors import BatchConflict, RowNotFound, RowRejected
+from models.hospital import HospitalRow
+from services.claims import Claims
+from services.csv_processor import COLUMNS, hospital_row, judge_values
+from services.progress_tracker import ProgressTracker
+from services.reasons import corrected
+
+logger = logging.getLogger(__name__)
+
+
+async def correct(
+    batch: Batch, number: int, changes: Mapping[str, str], tracker: ProgressTracker, claims: Claims
+) -> Row:
+    """Change a row that was refused or skipped, and make its batch resumable; return the row.
+
+    Args:
+        batch: At rest, not completed.
+        number: The row's.
+        changes: Column -> new value; the other columns keep theirs.
+        tracker: Makes it durable before it is told.
+        claims: Whose claim is held meanwhile.
+
+    Raises:
+        RowNotFound, BatchConflict, RowRejected, StorageUnavailable: Nothing was changed.
+    """
+    if not 1 <= number <= len(batch.rows):
+        raise RowNotFound(len(batch.rows))
+    if not batch.is_correctable or batch.id in claims:
+        raise BatchConflict(_why_not(batch))
+    row = batch.row(number)
+    if not row.is_excluded:
+        raise BatchConflict(
+            "Only a row that the directory refused, or that was skipped, can be corrected."
+        )
+    mended = row.corrected(_with_changes(row.hospital, changes))
+    with claims.taken(batch.id):
+        await tracker.announce(
+            batch,
+            BatchStatus.RESUMABLE,
+            rows=[mended if one is row else one for one in batch.rows],
+            failure_reason=corrected(batch, number),
+        )
+    logger.info("batch %s: row %d corrected", batch.id, number)
+    return mended
+
+
+def _with_changes(hospital: HospitalRow, changes: Mapping[str, str]) -> HospitalRow:
+    """Return *hospital* with other values; RowRejected if they break the rules of files."""
+    old = (hospital.name, hospital.address, hospital.phone or "")
+    values = tuple(changes.get(column, value) for column, value in zip(COLUMNS, old, strict=True))
+    if errors := judge_values(values, row=hospital.row, line=0):
+        raise RowRejected(tuple(errors))
+    return hospital_row(hospital.row, values)
+
+
+def _why_not(batch: Batch) -> str:
+    if batch.status is BatchStatus.COMPLETED:
+        return "The batch is completed: upload the row as a file of its own."
+    return "The batch is being worked on: wait until it has ended."

@@ -1,0 +1,49 @@
+"""Looks at the directory once and compares a batch at rest with it; changes nothing anywhere."""
+
+import asyncio
+
+from models.batch import Batch
+from models.errors import BatchConflict, DirectoryUnreachable, ShuttingDown
+from services.comparison import Comparison, compare
+from services.patient_directory import Look, PatientDirectory
+from services.reasons import CannotContinue, Interrupted
+
+
+async def verify(batch: Batch, directory: PatientDirectory, stopping: asyncio.Event) -> Comparison:
+    """Return in what the directory differs from the file of *batch*.
+
+    Args:
+        batch: At rest. It is not claimed: a look may take as long as the directory sleeps, and
+            nobody who wants to resume or abandon the batch has to wait for it.
+        directory: The one that its rows went to.
+        stopping: Set when the service begins to stop.
+
+    Raises:
+        BatchConflict: The batch was changed meanwhile, so the look says nothing.
+        DirectoryUnreachable: The directory gave no usable answer.
+        ShuttingDown: The service is stopping.
+    """
+    updated_at = batch.updated_at
+    try:
+        look = await _look(batch, directory, stopping)
+    except CannotContinue as stop:
+        raise DirectoryUnreachable(f"{stop.cause}. Nothing was changed; try again later.") from None
+    except Interrupted:
+        raise ShuttingDown from None
+    if batch.updated_at != updated_at:
+        raise BatchConflict("The batch changed while it was compared: try again.")
+    return compare(batch.rows, look.hospitals)
+
+
+async def _look(batch: Batch, directory: PatientDirectory, stopping: asyncio.Event) -> Look:
+    """Look once; Interrupted as soon as the service stops, also in the queue for the turn."""
+    looking = asyncio.create_task(directory.look(batch))
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({looking, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not looking.done():
+            raise Interrupted
+        return looking.result()
+    finally:
+        looking.cancel()
+        stop.cancel()
