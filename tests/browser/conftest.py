@@ -7,13 +7,13 @@ did not announce: a broken script, or something that the page's content security
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from scripts.processes import Server, start_directory
+from scripts.screenshots import chromium
 from tests.e2e.conftest import QUICK, World
 
 SETTINGS = QUICK | {
@@ -59,12 +59,12 @@ class Console:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
+    path = chromium()
+    if path is None:
         message = "no chromium: install it (apt-get install chromium), or `.ci/run` does"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 

@@ -84,7 +84,7 @@ export class BatchView {
     byId("state").dataset.tone = batchTone(progress.status);
     write(byId("state-word"), batchWord(progress.status));
     write(byId("state-reason"), reason(progress));
-    byId("state-bar").value = progress.progress_percentage / 100;
+    byId("state-bar").value = progress.processed_hospitals / progress.total_hospitals;
     this.#tick();
     this.#actions.render(progress);
     this.#rows.render(progress.is_completed);
