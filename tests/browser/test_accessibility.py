@@ -99,6 +99,7 @@ def test_a_stopped_and_a_verified_batch_are_accessible(page: Page, world: World)
     world.fault()
     button(page, "Resume").click()
     expect_state(page, "Completed")
+    expect(page.locator("#verification")).to_be_hidden()
     expect_accessible(page)
 
 

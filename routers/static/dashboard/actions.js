@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { confirm } from "./dialogs.js";
 import { announce, arrange, byId, make, save, whileBusy, write } from "./dom.js";
-import { showVerification } from "./verification.js";
+import { clearVerification, showVerification } from "./verification.js";
 import { count } from "./words.js";
 
 const RUNNING = new Set(["initializing", "validating", "processing"]);
@@ -89,6 +89,7 @@ export class Actions {
 
   async #resume() {
     await api.resume(this.#id);
+    clearVerification(); // it was about the batch as it stood
     this.#on.again();
   }
 

@@ -102,7 +102,7 @@ function render() {
 function noteOf() {
   if (shown.length > MOST_AT_ONCE) return "A list as long as this is not refreshed by itself.";
   if (shown.length) return "";
-  return filter.value ? "There is no batch of that status." : "There is none yet: load a file, and it stands here.";
+  return filter.value ? "There is no batch of that status." : "There are none yet: load a file, and it stands here.";
 }
 
 /** Return the line of a batch: the one that is there, unless something about it has changed. */
