@@ -92,7 +92,7 @@ def free_port() -> int:
 
 
 def _check_free(port: int) -> None:
-    """Raise DidNotStart if somebody listens there, whose answers would be taken for the server's."""
+    """Raise DidNotStart if somebody listens there: his answers would be taken for the server's."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
