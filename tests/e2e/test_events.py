@@ -228,7 +228,7 @@ def test_ids_are_good_after_a_crash(world: World):
 
 
 def test_head_is_answered_at_once_while_the_stream_would_go_on(world: World):
-    service = world.service()
+    service = world.service(http_timeout_seconds=60)
     world.fault(SLOW_CREATES)
     batch_id = accepted(service, 2)
 
@@ -290,7 +290,12 @@ async def test_a_client_that_goes_away_is_noticed_while_nothing_changes(
         file = BytesIO(f'name,address\n{HANGING},"12 Alder Lane, Leeds"\n'.encode())
         batch = await app.state.service.submit(file)
         path = f"/hospitals/progress/{batch.id}/events"
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": path,
+        }
         scope |= {"headers": [], "query_string": b"", "root_path": "", "scheme": "http"}
         stream = asyncio.create_task(app(scope, receive, send))
         async with asyncio.timeout(10):
