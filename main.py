@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Server
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, openapi, problem, progress, reports, system
+from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
@@ -63,8 +63,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
     problem.install(app)
-    for router in (system.router, bulk.router, progress.router, reports.router, batches.router):
-        app.include_router(router)
+    for part in (system, bulk, progress, reports, batches, dashboard):
+        app.include_router(part.router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
     app.add_middleware(PlainStartFailure)
