@@ -22,6 +22,7 @@ from services.batch_service import BatchService
 from tests.e2e.event_client import Event, merged, parse
 from tests.harness import Harness, csv_file
 from tests.integration.test_exactly_once import now_s, play
+from tests.virtual_time import VirtualTimeLoop
 
 PROMISE_S = 0.1
 SOON_S = 0.06  # enough for what is gathered to be told
@@ -156,6 +157,33 @@ def test_a_change_alone_is_told_at_once_and_many_are_gathered(tmp_path: Path):
         assert min(gaps) > 0.045
         assert max(gaps) < PROMISE_S
         assert len(told_s) <= 22
+
+    play(tmp_path, scenario)
+
+
+def test_what_takes_long_to_tell_is_told_less_often(tmp_path: Path):
+    """A batch so large that it took all the time to tell would never end."""
+
+    class Costly(CountingService):
+        def outlook(self, batch: Batch) -> Outlook:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            loop.now_s += 0.05
+            return super().outlook(batch)
+
+    async def scenario(harness: Harness) -> None:
+        service = Costly(harness.service)
+        await harness.fault("hang", times=None, seconds=AGES_S)
+        batch = await harness.submit(csv_file(2))
+        watcher = Watcher(Feeds(), service, batch)
+        began_s = now_s()
+
+        while now_s() < began_s + 10:
+            harness.service._tracker.poke(batch)
+            await asyncio.sleep(0.01)
+
+        assert 10 < service.looks < 10 / 0.05 / 9
+        assert len(watcher.pieces) == pytest.approx(service.looks, abs=2)
 
     play(tmp_path, scenario)
 
