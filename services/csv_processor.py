@@ -41,7 +41,8 @@ HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better g
 
 # Possessive: no part can match otherwise, and a third of the time is saved.
 PHONE = re.compile(r"\+?(?:[ ().-]*+[0-9]){7,15}+[ ().-]*+")
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Surrogates too: JSON can hold one alone, which no encoding can write.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 FORMULA = r"'*[=+@\t\r-]"  # how a cell begins that a spreadsheet would take for a formula
 REPORT_ESCAPE = re.compile(f"^'(?={FORMULA})")
 MESSAGES = {

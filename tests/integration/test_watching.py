@@ -282,9 +282,9 @@ def test_every_change_is_told_when_it_comes_while_a_piece_is_on_its_way(tmp_path
         while not all(watcher.task.done() for watcher in crowd):
             for number, watcher in enumerate(crowd):
                 asleep = int(now_s() * 1000) % (number + 2)
-                watcher.fall_asleep() if asleep else watcher.wake_up()
-            if batch.status is BatchStatus.COMPLETED:
-                for watcher in crowd:
+                if asleep and batch.status is not BatchStatus.COMPLETED:
+                    watcher.fall_asleep()
+                else:
                     watcher.wake_up()
             await asyncio.sleep(0.007)
 
@@ -332,20 +332,26 @@ def test_a_stream_ends_without_a_done_when_its_batch_is_forgotten(tmp_path: Path
     play(tmp_path, scenario)
 
 
-def test_streams_end_when_the_service_stops_also_those_of_sleepers(tmp_path: Path):
+def test_streams_end_when_the_service_stops(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         feeds = Feeds()
         batch = await harness.submit(csv_file(20))
         crowd = [Watcher(feeds, harness.service, batch) for _ in range(10)]
+        sleeper = Watcher(feeds, harness.service, batch)
         await asyncio.sleep(1)
-        stopped_s = now_s()
+        sleeper.fall_asleep()
+        stopped_s, known = now_s(), len(sleeper.pieces)
 
         harness.service.stop()
         await asyncio.wait({watcher.task for watcher in crowd})
-
         assert now_s() == stopped_s
-        assert all(watcher.ended for watcher in crowd)
+        await asyncio.sleep(10)
+        sleeper.wake_up()
+        await sleeper.task
+
+        assert all(watcher.ended for watcher in [*crowd, sleeper])
         assert crowd[0].events[-1].kind != "done"
+        assert len(sleeper.pieces) == known
 
     play(tmp_path, scenario)
 
