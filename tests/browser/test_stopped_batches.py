@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.steps import (
     FAULTY,
@@ -69,6 +69,8 @@ def test_a_running_batch_is_cancelled_and_can_be_resumed(page: Page, world: Worl
 def test_abandoning_asks_first_and_no_leaves_the_batch_as_it_is(
     page: Page, world: World, stopped: str
 ):
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
     button(page, "Abandon").click()
     question = page.get_by_role("dialog", name="Abandon hospitals.csv?")
     expect(question).to_contain_text("This cannot be undone.")
@@ -78,7 +80,9 @@ def test_abandoning_asks_first_and_no_leaves_the_batch_as_it_is(
 
     expect(question).to_be_hidden()
     expect(button(page, "Abandon")).to_be_focused()
-    expect_state(page, "Stopped")
+    button(page, "Verify").click()
+    expect(page.get_by_role("table", name="Differences")).to_be_visible()
+    assert "DELETE" not in sent
     assert world.hospitals(stopped) != []
 
 
@@ -209,3 +213,20 @@ def test_what_cannot_be_done_is_told_in_the_services_words(page: Page, stopped: 
         "200 batches have not ended yet: try again when some have."
     )
     expect_state(page, "Stopped")
+
+
+def test_of_an_action_whose_answer_was_lost_the_page_finds_out_what_became(
+    page: Page, stopped: str, console
+):
+    console.foresee("ERR_FAILED")
+
+    def carried_out_and_lost(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/hospitals/resume/**", carried_out_and_lost)
+
+    button(page, "Resume").click()
+
+    expect(page.locator("#action-problem")).to_contain_text("Whether it was done shows once")
+    expect_state(page, "Completed")

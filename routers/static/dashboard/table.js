@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 /**
  * Return a table; `body` is where its rows go.
  *
- * The roles are written out, since browsers drop them together with `display: table`.
+ * The roles are written out, since not every browser keeps them without `display: table`.
  */
 export function table(label, columns) {
   const heads = columns.map((column) => make("th", { scope: "col", role: "columnheader" }, column));
