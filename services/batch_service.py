@@ -320,7 +320,7 @@ class BatchService:
             return await self._abandonment.abandon(batch)
         except CannotContinue as stop:
             raise DirectoryUnreachable(
-                f"{stop.reason} Nothing was forgotten; abandon the batch again later."
+                f"{stop.cause}. Nothing was forgotten; abandon the batch again later."
             ) from None
         except Interrupted:
             raise ShuttingDown from None

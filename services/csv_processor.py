@@ -246,10 +246,10 @@ class _Reading:
             self.total_rows += 1
             if isinstance(record, Fault):
                 self._find(record.error_type, where=record.where)
-                self._keep(("", "", ""))
+                self._keep(("".join(self._lines.record), "", ""))
             elif len(record) != width:
                 self._find("field_count", fields=len(record), wanted=width)
-                self._keep(pick([*record, *[""] * width]))
+                self._keep((", ".join(record), "", ""))
             else:
                 self._judge(pick(record))
             if self.total_rows > self._max_rows:
@@ -278,6 +278,7 @@ class _Reading:
         self._keep(values)
 
     def _keep(self, values: Values) -> None:
+        """Keep an unsound row; one without fields of its own in whole, so that it stays unsound."""
         if self._keep_unsound:
             self.unsound.append(hospital_row(self.total_rows, values))
 

@@ -90,6 +90,7 @@ def test_a_refused_row_is_corrected_and_the_batch_completed(world: World):
         ({"content": b"{"}, 422, "body"),
         ({"content": b'{"name": "No\\ud800rd"}'}, 422, "still has errors"),
         ({}, 422, "body"),
+        ({"content": b'{"name": "\xff"}'}, 422, "UTF-8"),
     ],
 )
 def test_a_correction_that_cannot_be_right_says_why_and_changes_nothing(
