@@ -33,8 +33,10 @@ REACHED = {
     ("GET", "/hospitals/progress/{batch_id}"): {200, 404},
     ("GET", "/hospitals/progress/{batch_id}/events"): {200, 204, 404},
     ("GET", "/hospitals/batches"): {200, 422},
-    ("POST", "/hospitals/resume/{batch_id}"): {200, 202, 404, 409},
-    ("GET", "/hospitals/batch/{batch_id}/report.csv"): {200, 404, 422},
+    ("POST", "/hospitals/resume/{batch_id}"): {202, 404, 409},
+    ("POST", "/hospitals/batch/{batch_id}/cancel"): {404, 409},
+    ("PATCH", "/hospitals/batch/{batch_id}/rows/{row}"): {404, 422},
+    ("GET", "/hospitals/batch/{batch_id}/report.csv"): {200, 422},
     ("GET", "/hospitals/batch/{batch_id}/verify"): {200, 404, 409},
     ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
 }
