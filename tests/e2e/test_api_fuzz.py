@@ -79,6 +79,7 @@ def answered(log: str) -> dict[tuple[str, str], set[int]]:
     found: dict[tuple[str, str], set[int]] = defaultdict(set)
     for method, path, status in re.findall(r'"(\w+) (\S+) HTTP/1.1" (\d+)', log):
         path = re.sub(r"(progress|resume|batch)/(?!cleanup)[^/?]+", r"\1/{batch_id}", path)
+        path = re.sub(r"rows/[^/?]+", "rows/{row}", path)
         found[method, path.partition("?")[0]].add(int(status))
     return found
 
