@@ -69,7 +69,8 @@ def _options() -> argparse.ArgumentParser:
         "--least",
         type=int,
         default=10,
-        help="requests that must meet each kind of fault, or the run failed (%(default)s)",
+        help="requests that must meet each kind of fault, and cancels, corrections and the like, "
+        "or the run failed (%(default)s)",
     )
     options.add_argument(
         "--folder", type=Path, help="for logs and checkpoints (one that is removed if it held)"

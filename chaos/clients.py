@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx
 
-from chaos.files import csv_of
+from chaos.files import csv_of, file_name
 from chaos.journal import Journal
 from chaos.ledger import Entry, Ledger, Seen
-from chaos.schedule import Manner, Upload
+from chaos.schedule import End, Manner, Upload
 from chaos.service import Service
+from chaos.table import Deed
 from chaos.verdict import Answer
 
 PATIENCE_S = 60.0
@@ -74,7 +75,12 @@ class Clients:
             f"upload {plan.number}: {plan.rows} rows, {plan.identical} identical, {plan.manner}: "
             f"{answer}, batch {entry.batch_id}"
         )
-        if plan.end_after is not None and answer is Answer.ACCEPTED:
+        if answer is not Answer.ACCEPTED:
+            return
+        if plan.cancel_after_s is not None:
+            await asyncio.sleep(plan.cancel_after_s)
+            await self.cancel(entry)
+        if plan.end_after is not None:
             await self._service.end_at_once(plan.end_after, "right after an answer")
 
     async def _send_when_it_serves(self, plan: Upload) -> httpx.Response:
@@ -90,24 +96,28 @@ class Clients:
 
     async def _send(self, plan: Upload) -> httpx.Response:
         headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        body = _multipart(csv_of(plan.contents))
+        body = _multipart(csv_of(plan.contents), file_name(plan.number))
         if plan.manner is Manner.BREAKS_OFF:
             headers["Content-Length"] = str(len(body))
-            return await self._post(headers, _broken_off(body, plan.patience_s))
+            return await self._post(plan, headers, _broken_off(body, plan.patience_s))
         if plan.manner is Manner.ASYNC:
             headers |= ASYNC
         patience_s = plan.patience_s if plan.manner is Manner.LEAVES else None
         async with asyncio.timeout(patience_s):
-            return await self._post(headers, body)
+            return await self._post(plan, headers, body)
 
     async def _post(
-        self, headers: dict[str, str], body: bytes | AsyncIterator[bytes]
+        self, plan: Upload, headers: dict[str, str], body: bytes | AsyncIterator[bytes]
     ) -> httpx.Response:
-        return await self._http.post("/hospitals/bulk", content=body, headers=headers)
+        parameters = {"skip_invalid": "true"} if plan.unsound else {}
+        return await self._http.post(
+            "/hospitals/bulk", params=parameters, content=body, headers=headers
+        )
 
     def _understood(self, answer: httpx.Response, entry: Entry) -> Answer:
         if answer.status_code in (200, 202):
             self._see(answer.json(), entry)
+            self.counts[Deed.SKIPPED_ROWS] += entry.plan.unsound
             return Answer.ACCEPTED
         if answer.status_code != 503:
             self._odd(f"upload {entry.plan.number}", answer)
@@ -129,12 +139,15 @@ class Clients:
                         tasks.create_task(self._alone(batch_id, work))
 
     async def poll(self) -> None:
-        """Ask for the progress of this and that batch; never ends."""
+        """Ask for the progress of this and that batch, and cancel a few; never ends."""
         while True:
             await asyncio.sleep(POLL_EVERY_S)
             kept = [entry for entry in self._ledger.entries if entry.kept]
             if kept:
-                await self.ask(self._luck.choice(kept[-30:]))
+                entry = self._luck.choice(kept[-30:])
+                status = await self.ask(entry)
+                if status == "processing" and self._luck.random() < 0.1:
+                    await self.cancel(entry)
 
     async def clean(self) -> None:
         """Have old batches forgotten; never ends."""
@@ -148,27 +161,88 @@ class Clients:
 
     async def ask(self, entry: Entry) -> str | None:
         """Ask for an upload's progress; return the batch's status, None without an answer."""
+        progress = await self._progress(entry)
+        return None if progress is None else str(progress["status"])
+
+    async def _progress(self, entry: Entry) -> dict[str, Any] | None:
         with contextlib.suppress(httpx.HTTPError):
             answer = await self._http.get(f"/hospitals/progress/{entry.batch_id}", timeout=10.0)
             if answer.status_code == 200:
-                self._see(answer.json(), entry)
-                return str(answer.json()["status"])
+                progress: dict[str, Any] = answer.json()
+                self._see(progress, entry)
+                return progress
             if answer.status_code != 404:  # cleaned up or abandoned meanwhile
                 self._odd(f"progress of {entry.batch_id}", answer)
         return None
 
     async def resume(self, batch_id: str, *, wait: bool = False, patience_s: float = 60.0) -> None:
-        """Resume a batch; others may do so at the same time."""
+        """Resume a batch."""
+        entry = self._ledger.of_batch(batch_id)
+        if entry is None:
+            return
+        self._ledger.resuming(entry)
+        answered = False
         with contextlib.suppress(httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(patience_s):
                 answer = await self._http.post(
                     f"/hospitals/resume/{batch_id}", headers={} if wait else ASYNC
                 )
+            answered = True
             self._journal.note(f"batch {batch_id}: resume answered {answer.status_code}")
             if answer.status_code in (200, 202):
                 self.counts["resumes"] += 1
             elif answer.status_code not in (404, 409, 503):
                 self._odd(f"resume of {batch_id}", answer)
+        self._ledger.resumed(entry, time.time(), answered=answered)
+
+    async def cancel(self, entry: Entry) -> None:
+        """Cancel a batch; that others resume it meanwhile is possible."""
+        asked_at = time.time()
+        with contextlib.suppress(httpx.HTTPError):
+            answer = await self._http.post(f"/hospitals/batch/{entry.batch_id}/cancel")
+            self._journal.note(f"batch {entry.batch_id}: cancel answered {answer.status_code}")
+            if answer.status_code == 202:
+                run = answer.json()["resume_count"]
+                self._ledger.cancelled(entry, asked_at, time.time(), run)
+                self.counts[Deed.CANCELS] += 1
+            elif answer.status_code not in (404, 409, 503):
+                self._odd(f"cancel of {entry.batch_id}", answer)
+
+    async def correct(self, batch_id: str, *, end_after: End | None = None) -> None:
+        """Correct every row of a batch that can be.
+
+        Args:
+            batch_id: The batch.
+            end_after: The service ends as soon as that was told.
+        """
+        entry = self._ledger.of_batch(batch_id)
+        progress = None if entry is None else await self._progress(entry)
+        if entry is None or progress is None:
+            return
+        rows = [row["row"] for row in progress["hospitals"] if row["to_correct"]]
+        made = [await self._correct_row(entry, row) for row in rows]
+        if any(made) and end_after is not None:
+            await self._service.end_at_once(end_after, "right after an answer")
+
+    async def _correct_row(self, entry: Entry, row: int) -> bool:
+        """Return whether the service said that the row is corrected."""
+        content = self._ledger.correcting(entry, row)
+        name, _, phone = content
+        with contextlib.suppress(httpx.HTTPError):
+            answer = await self._http.patch(
+                f"/hospitals/batch/{entry.batch_id}/rows/{row}", json={"name": name, "phone": phone}
+            )
+            said = f"correction of row {row} answered {answer.status_code}"
+            self._journal.note(f"batch {entry.batch_id}: {said}")
+            if answer.status_code == 200:
+                self._ledger.corrected(entry, row, content, made=True)
+                self.counts[Deed.CORRECTIONS] += 1
+                return True
+            if answer.status_code in (404, 409):
+                self._ledger.corrected(entry, row, content, made=False)
+            elif answer.status_code != 503:
+                self._odd(f"correction of row {row} of {entry.batch_id}", answer)
+        return False
 
     async def abandon(self, batch_id: str) -> None:
         """Take a batch back."""
@@ -202,9 +276,15 @@ class Clients:
 
     def _chosen(self, batch_id: str) -> Coroutine[Any, Any, None] | None:
         entry = self._ledger.of_batch(batch_id)
-        if entry is not None and entry.status in ("failed", "abandoning"):
-            return self.abandon(batch_id) if self._luck.random() < 0.3 else None
+        if entry is None or entry.plan.neglected:
+            return None
+        if entry.status in ("failed", "abandoning"):
+            return self._chosen_for_failed(entry, batch_id)
+        if entry.cancelled_at is not None and self._luck.random() < 0.7:
+            return None  # left for a while: does it stay as it is?
         chance = self._luck.random()
+        if entry.plan.unsound and chance > 0.8:
+            return self._correct(batch_id)
         if chance < 0.25:
             return self.resume(batch_id)
         if chance < 0.35:
@@ -212,6 +292,16 @@ class Clients:
         if chance < 0.45:
             return self.resume(batch_id, wait=True, patience_s=self._luck.uniform(0.0, 0.5))
         return self.abandon(batch_id) if chance < 0.55 else None
+
+    def _chosen_for_failed(self, entry: Entry, batch_id: str) -> Coroutine[Any, Any, None] | None:
+        chance = self._luck.random()
+        if entry.status == "failed" and chance < 0.3:
+            return self._correct(batch_id)
+        return self.abandon(batch_id) if chance < 0.36 else None
+
+    def _correct(self, batch_id: str) -> Coroutine[Any, Any, None]:
+        end = End(by_kill=True) if self._luck.random() < 0.3 else None
+        return self.correct(batch_id, end_after=end)
 
     async def _alone(self, batch_id: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -223,12 +313,13 @@ class Clients:
 
     def _see(self, told: dict[str, Any], entry: Entry) -> None:
         """Note a progress, or a result, which has no time: `completed` holds from now on."""
-        content, batch_id = entry.plan.contents[0], told["batch_id"]
+        name, batch_id = file_name(entry.plan.number), told["batch_id"]
         if "updated_at" in told:
             updated_at = datetime.fromisoformat(told["updated_at"]).timestamp()
-            self._ledger.see(Seen(batch_id, told["status"], updated_at, content))
+            told_name, runs = told["file_name"], told["resume_count"]
+            self._ledger.see(Seen(batch_id, told["status"], updated_at, told_name, runs))
         elif told["status"] == "completed":
-            self._ledger.see(Seen(batch_id, "completed", time.time(), content))
+            self._ledger.see(Seen(batch_id, "completed", time.time(), name))
         else:
             self._ledger.learn(entry, batch_id)
 
@@ -238,10 +329,10 @@ class Clients:
         self._journal.note(f"WRONG {failure}")
 
 
-def _multipart(content: bytes) -> bytes:
+def _multipart(content: bytes, name: str) -> bytes:
     head = (
         f"--{BOUNDARY}\r\nContent-Disposition: form-data; "
-        'name="file"; filename="hospitals.csv"\r\nContent-Type: text/csv\r\n\r\n'
+        f'name="file"; filename="{name}"\r\nContent-Type: text/csv\r\n\r\n'
     )
     return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 

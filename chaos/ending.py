@@ -23,7 +23,7 @@ async def heal(service: Service, upstream: Upstream, journal: Journal) -> None:
 
 
 async def settle(clients: Clients, inspector: Inspector, ledger: Ledger, journal: Journal) -> None:
-    """Resume and abandon until nothing is left to do, or the deadline has passed."""
+    """Resume, correct and abandon until nothing is left to do, or the deadline has passed."""
     deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         inspector.look()
@@ -42,7 +42,9 @@ async def _go_on(clients: Clients, entry: Entry) -> None:
     match await clients.ask(entry):
         case "resumable":
             await clients.resume(str(entry.batch_id))
-        case "failed" | "abandoning":
+        case "failed":
+            await clients.correct(str(entry.batch_id))
+        case "abandoning":
             await clients.abandon(str(entry.batch_id))
         case _:
             return

@@ -16,7 +16,7 @@ from chaos.journal import Journal
 from chaos.ledger import Ledger
 from chaos.schedule import schedule
 from chaos.service import Service
-from chaos.table import Result
+from chaos.table import Deed, Result
 from chaos.trouble import Trouble
 from chaos.upstream import Upstream
 from scripts.processes import DidNotStart
@@ -35,7 +35,7 @@ async def run(folder: Path, minutes: float, seed: int, least: int) -> Result:
         folder: Where logs, checkpoints and the journal go.
         minutes: How long; healing and comparing come on top.
         seed: Of the schedule.
-        least: Requests that must meet each kind of fault.
+        least: Requests that must meet each kind of fault, and deeds of each kind.
     """
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(Journal(folder / "journal.log"))
@@ -122,7 +122,11 @@ def _counted(ledger: Ledger, *counted: Counter[str]) -> dict[str, int]:
     counts["completed while the directory forgot (exempt)"] = sum(
         entry.unchecked for entry in entries
     )
+    counts["completed, a correction undecided (exempt)"] = sum(
+        entry.status == "completed" and entry.undecided for entry in entries
+    )
     counts["batches with a damaged checkpoint (apart)"] = sum(entry.damaged for entry in entries)
+    counts[Deed.RETENTIONS] = sum(entry.retained for entry in entries)
     return counts
 
 
