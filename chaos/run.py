@@ -14,6 +14,7 @@ from chaos.ending import heal, settle
 from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Ledger
+from chaos.requests import Requests
 from chaos.schedule import schedule
 from chaos.service import Service
 from chaos.table import Deed, Result
@@ -53,8 +54,9 @@ async def _run(
     stack.push_async_callback(upstream.close)
     service = Service(folder, ports[1], upstream.url, ledger, journal)
     stack.push_async_callback(service.close)
-    clients = Clients(service, ledger, journal, Random(f"{seed} clients"))
-    stack.push_async_callback(clients.close)
+    requests = Requests(service.url, ledger, journal)
+    stack.push_async_callback(requests.close)
+    clients = Clients(requests, service, ledger, Random(f"{seed} clients"))
     inspector = Inspector(service, upstream, ledger, journal)
     trouble = Trouble(steps, service, upstream, clients, inspector, ledger, journal)
 
@@ -72,16 +74,16 @@ async def _run(
             _looking(inspector),
         )
         await heal(service, upstream, journal)
-        await settle(clients, inspector, ledger, journal)
+        await settle(requests, inspector, ledger, journal)
         await inspector.inspect(final=True)
     except* DidNotStart as group:
         broken += [str(error) for error in group.exceptions]
     return Result(
         least=least,
-        counts=_counted(ledger, clients.counts, service.counts),
+        counts=_counted(ledger, requests.counts, service.counts),
         faulted=await upstream.faulted() if not broken else Counter(),
         findings=list(ledger.findings),
-        failures=broken + service.failures + clients.failures + upstream.failures,
+        failures=broken + service.failures + requests.failures + upstream.failures,
     )
 
 

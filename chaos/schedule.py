@@ -202,7 +202,7 @@ def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
                 patience_s=luck.uniform(0.0, 0.5),
                 # Often right after a cancel: what it told has to be on disk by then.
                 end_after=luck.choices(
-                    ENDS_AFTER_ANSWERS, (18, 2, 1) if cancel_after_s is None else (3, 2, 1)
+                    ENDS_AFTER_ANSWERS, (18, 2, 1) if cancel_after_s is None else (2, 3, 1)
                 )[0],
                 unsound=min(luck.choice((0, 0, 0, 1, 2)), rows - max(identical, 1)),
                 cancel_after_s=cancel_after_s,
