@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from chaos.files import Content, is_sound
+from chaos.files import Content
 
 Hospital: TypeAlias = Mapping[str, Any]  # as the directory lists it
 
@@ -139,7 +139,7 @@ def judge(
         findings += _about(standing, ours, final=final)
     known = {content for standing in standings for content in (*standing.rows, *standing.others)}
     for content, held in ours.items():
-        if content not in known or not is_sound(content):
+        if content not in known:
             what = f"{content}: nobody wants it there: {_shown(held)}"
             findings.append(Finding(Wrong.DOUBLED, what))
     return findings

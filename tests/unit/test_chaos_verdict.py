@@ -424,6 +424,15 @@ def test_a_correction_that_was_refused_changes_nothing(ledger: Ledger):
     assert not standing(ledger).undecided
 
 
+def test_every_correction_of_a_row_is_told_from_the_others(ledger: Ledger):
+    entry = begun(ledger)
+
+    first, second = ledger.correcting(entry, 1), ledger.correcting(entry, 1)
+
+    assert first != second
+    assert entry.rows[0] == (ROWS[0], first, second)
+
+
 def test_one_of_two_identical_rows_can_be_corrected(ledger: Ledger):
     entry = begun(ledger)
     content = ledger.correcting(entry, 3)
@@ -480,6 +489,20 @@ def test_what_was_stopped_for_long_and_is_gone_must_have_left_nothing(
     assert entry.retained
     assert counted(standing(ledger), [], final=False) == {}
     assert counted(standing(ledger), listing(ROWS[0]), final=False) == {Wrong.DOUBLED: 1}
+
+
+@pytest.mark.parametrize("known", [{"damaged": True}, {"taken_back": 1}])
+def test_what_is_gone_for_another_reason_is_not_counted_as_retained(
+    ledger: Ledger, known: dict[str, Any]
+):
+    entry = begun(ledger)
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
+    for name, value in known.items():
+        setattr(entry, name, value)
+
+    ledger.see_kept([], 100.0 + RETENTION_S)
+
+    assert not entry.retained
 
 
 def test_what_is_gone_before_its_time_is_lost(ledger: Ledger):
