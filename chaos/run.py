@@ -116,7 +116,7 @@ def _looking(inspector: Inspector) -> Callable[[], Awaitable[None]]:
 
 
 def _counted(ledger: Ledger, *counted: Counter[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = dict.fromkeys(Deed, 0)
     for counter in counted:
         counts |= dict(sorted(counter.items()))
     entries = ledger.entries

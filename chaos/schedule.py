@@ -1,8 +1,8 @@
 """What is done and when, drawn from one seed before anything starts.
 
 Each track has its own luck, so a longer run begins as a shorter one does, and a change of one
-track leaves the others alone. What actors do in answer to what they see (resume or abandon) is
-drawn as it comes, and is not repeatable to the moment.
+track leaves the others alone. What actors do in answer to what they see (resume, correct, abandon)
+is drawn as it comes, and is not repeatable to the moment.
 
 What is provably outside the promise is not drawn: late work later than `scale.LATE_S` (see there),
 somebody who changes our own batches in the directory, bits that flip in a checkpoint so that it
