@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-cli.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up $(VENV) ..."
@@ -47,10 +47,11 @@ fuzz-bytes: $(READY) ## Try many more files and broken uploads than the tests do
 	@$(BIN)/python -m pytest -q --hypothesis-profile=deep --hypothesis-show-statistics \
 		tests/unit/test_csv_processor.py tests/e2e/test_hostile_uploads.py
 
-bench: $(READY) ## Measure the headline speed, the pacing and the stalls against their floors (3 minutes)
+bench: $(READY) ## Measure speed, pacing, stalls and watching against their floors (4 minutes)
 	@$(BIN)/python -m benchmarks.headline
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.stalls
+	@$(BIN)/python -m benchmarks.watchers
 
 load: $(READY) ## Put 200 uploads and 100 followers on the service at once, round after round (2 minutes)
 	@$(BIN)/python -m benchmarks.load

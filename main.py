@@ -11,9 +11,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn import Server
 
 from config import BadSetting, Settings, load_settings
-from routers import batches, bulk, openapi, problem, progress, reports, system
+from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.upload_limit import UploadLimit
@@ -34,6 +35,7 @@ from services.storage.send_log import SendLog
 
 logger = logging.getLogger("hospital_bulk")
 
+ANSWER_S = 1.0  # beyond the grace, for answers that are on their way
 LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
 MIN_UPLOAD_BYTES = 1024 * 1024
 BYTES_A_ROW = 1024  # a long row in a script of three bytes a letter
@@ -61,8 +63,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
     problem.install(app)
-    for router in (system.router, bulk.router, progress.router, reports.router, batches.router):
-        app.include_router(router)
+    for part in (system, bulk, progress, reports, batches, dashboard):
+        app.include_router(part.router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
     app.add_middleware(PlainStartFailure)
@@ -142,7 +144,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        with _stopped_by_signals(service):
+        with _stopped_by_signals(service, settings.shutdown_grace_seconds):
             yield
     finally:
         try:
@@ -178,19 +180,23 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(service: BatchService) -> Iterator[None]:
+def _stopped_by_signals(service: BatchService, grace_s: float) -> Iterator[None]:
     """Tell the service of SIGTERM and SIGINT at once.
 
     The server itself tells it only after all open requests have ended, and a request that waits
-    for its batch ends when the service stops.
+    for its batch ends when the service stops. And it would wait for ever for a client that does not
+    take its answer.
     """
     loop = asyncio.get_running_loop()
     previous: dict[int, Any] = {}
 
     def hear(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(service.stop)
-        if callable(previous[number]):
-            previous[number](number, frame)
+        handler = previous[number]
+        if isinstance(server := getattr(handler, "__self__", None), Server):
+            loop.call_soon_threadsafe(loop.call_later, grace_s + ANSWER_S, _drop_the_deaf, server)
+        if callable(handler):
+            handler(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError):  # not the main thread: the server's owner stops it
@@ -200,6 +206,14 @@ def _stopped_by_signals(service: BatchService) -> Iterator[None]:
     finally:
         for heard, handler in previous.items():
             signal.signal(heard, handler)
+
+
+def _drop_the_deaf(server: Server) -> None:
+    """Break the connections of *server* whose clients leave unread what was sent to them."""
+    for connection in tuple(server.server_state.connections):
+        transport: Any = getattr(connection, "transport", None)
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
 
 
 class PlainStartFailure:

@@ -117,7 +117,7 @@ async def correct(
         BatchNotFound(),
         BatchConflict("The batch is being worked on: wait until it has ended."),
         DirectoryUnreachable(
-            "The directory could not be reached for 90 s (no connection to the directory): "
+            "The directory could not be reached for 90 s (no connection to the directory). "
             "Nothing was forgotten; abandon the batch again later."
         ),
         StorageUnavailable(),

@@ -95,8 +95,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case UploadCutOff():
             response = from_error(error.error, request.url.path)
             response.headers.update(error.headers or {})
-        case HTTPException(status_code=400):  # the form parser; nothing else here raises it
-            response = from_error(FormUnreadable(str(error.detail)), request.url.path)
+        case HTTPException(status_code=400):  # the parser of the body; nothing else here raises it
+            response = from_error(_unreadable(request, str(error.detail)), request.url.path)
         case HTTPException(status_code=404) if (address := moved(request)) is not None:
             response = Response(status_code=307, headers={"Location": address})
         case HTTPException(status_code=405):
@@ -104,6 +104,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case HTTPException(status_code=status):
             response = _plain(request, status, _HINTS.get(status, str(error.detail)), error.headers)
     return response
+
+
+def _unreadable(request: Request, reason: str) -> BulkError:
+    if "json" in request.headers.get("Content-Type", ""):
+        return InvalidRequest("The body cannot be read: send it as JSON in UTF-8.")
+    return FormUnreadable(reason)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

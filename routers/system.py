@@ -4,20 +4,32 @@ from fastapi import APIRouter, Response
 
 from models.api import ApiInfo, Health, Readiness
 from models.errors import NotReady
+from routers.accept import PageDep
 from routers.dependencies import ServiceDep, SettingsDep, reply
 from routers.openapi import problems
 
 router = APIRouter(tags=["System"])
 
 
-@router.get("/", summary="What this is")
-async def info(settings: SettingsDep) -> ApiInfo:
+_BY_ACCEPT = {"Vary": "Accept"}
+
+
+@router.get(
+    "/",
+    response_model=ApiInfo,
+    summary="What this is",
+    responses={307: {"description": "A browser, which asks for HTML, is sent to the dashboard"}},
+)
+async def info(wants_page: PageDep, settings: SettingsDep) -> Response:
     """Name, version, and where to go on."""
-    return ApiInfo(
+    if wants_page:
+        return Response(status_code=307, headers={"Location": "/dashboard"} | _BY_ACCEPT)
+    about = ApiInfo(
         name=settings.app_name,
         version=settings.app_version,
         status="running",
         links={
+            "dashboard": "/dashboard",
             "docs": "/docs",
             "redoc": "/redoc",
             "openapi": "/openapi.json",
@@ -30,6 +42,7 @@ async def info(settings: SettingsDep) -> ApiInfo:
             "resumable": "/hospitals/resumable",
         },
     )
+    return reply(about, headers=_BY_ACCEPT)
 
 
 @router.get("/health", summary="Whether the process serves")

@@ -39,6 +39,7 @@ class Server:
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
+        _check_free(port)
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -88,6 +89,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _check_free(port: int) -> None:
+    """Raise DidNotStart if somebody listens there: his answers would be taken for the server's."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise DidNotStart(f"port {port} is in use") from None
 
 
 def start_directory(folder: Path, *options: str, port: int | None = None) -> Server:

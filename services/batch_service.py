@@ -265,7 +265,11 @@ class BatchService:
         self._check_directory(batch)
         if self.is_stopping:
             raise ShuttingDown
-        return await verify(batch, self._directory, self._stopping)
+        updated_at = batch.updated_at
+        compared = await verify(batch, self._directory, self._stopping)
+        if self._tracker.get(batch_id).updated_at != updated_at:
+            raise BatchConflict("The batch changed while it was compared: try again.")
+        return compared
 
     async def cleanup(self) -> Cleanup:
         """Forget old completed batches, and have old stopped ones abandoned in the background."""
@@ -316,7 +320,7 @@ class BatchService:
             return await self._abandonment.abandon(batch)
         except CannotContinue as stop:
             raise DirectoryUnreachable(
-                f"{stop.reason} Nothing was forgotten; abandon the batch again later."
+                f"{stop.cause}. Nothing was forgotten; abandon the batch again later."
             ) from None
         except Interrupted:
             raise ShuttingDown from None

@@ -41,7 +41,8 @@ HINT_CHARS = 64 * 1024  # read beyond the first undecodable line, for a better g
 
 # Possessive: no part can match otherwise, and a third of the time is saved.
 PHONE = re.compile(r"\+?(?:[ ().-]*+[0-9]){7,15}+[ ().-]*+")
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Surrogates too: JSON can hold one alone, which no encoding can write.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 FORMULA = r"'*[=+@\t\r-]"  # how a cell begins that a spreadsheet would take for a formula
 REPORT_ESCAPE = re.compile(f"^'(?={FORMULA})")
 MESSAGES = {
@@ -245,10 +246,10 @@ class _Reading:
             self.total_rows += 1
             if isinstance(record, Fault):
                 self._find(record.error_type, where=record.where)
-                self._keep(("", "", ""))
+                self._keep(("".join(self._lines.record), "", ""))
             elif len(record) != width:
                 self._find("field_count", fields=len(record), wanted=width)
-                self._keep(pick([*record, *[""] * width]))
+                self._keep((", ".join(record), "", ""))
             else:
                 self._judge(pick(record))
             if self.total_rows > self._max_rows:
@@ -277,6 +278,7 @@ class _Reading:
         self._keep(values)
 
     def _keep(self, values: Values) -> None:
+        """Keep an unsound row; one without fields of its own in whole, so that it stays unsound."""
         if self._keep_unsound:
             self.unsound.append(hospital_row(self.total_rows, values))
 

@@ -42,7 +42,7 @@ def outlook(batch: Batch, traffic: Traffic, now: Now) -> Outlook:
         return Outlook(_waiting(batch, standing, now), _eta_s(batch, traffic, now))
     if traffic.silent_since_s is not None and not _is_under_way(batch):
         since = now.clock_time(traffic.silent_since_s)
-        return Outlook(f"waiting for the directory, which does not answer since {since}", None)
+        return Outlook(f"waiting since {since} for the directory to answer", None)
     step = batch.step or STEPS[batch.status]
     if batch.step_ends_s is not None:
         step += f", until {now.clock_time(batch.step_ends_s)}"

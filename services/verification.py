@@ -3,7 +3,7 @@
 import asyncio
 
 from models.batch import Batch
-from models.errors import BatchConflict, DirectoryUnreachable, ShuttingDown
+from models.errors import DirectoryUnreachable, ShuttingDown
 from services.comparison import Comparison, compare
 from services.patient_directory import Look, PatientDirectory
 from services.reasons import CannotContinue, Interrupted
@@ -14,24 +14,21 @@ async def verify(batch: Batch, directory: PatientDirectory, stopping: asyncio.Ev
 
     Args:
         batch: At rest. It is not claimed: a look may take as long as the directory sleeps, and
-            nobody who wants to resume or abandon the batch has to wait for it.
+            nobody who wants to resume or abandon the batch has to wait for it. Whoever calls this
+            makes sure that the batch did not change meanwhile.
         directory: The one that its rows went to.
         stopping: Set when the service begins to stop.
 
     Raises:
-        BatchConflict: The batch was changed meanwhile, so the look says nothing.
         DirectoryUnreachable: The directory gave no usable answer.
         ShuttingDown: The service is stopping.
     """
-    updated_at = batch.updated_at
     try:
         look = await _look(batch, directory, stopping)
     except CannotContinue as stop:
         raise DirectoryUnreachable(f"{stop.cause}. Nothing was changed; try again later.") from None
     except Interrupted:
         raise ShuttingDown from None
-    if batch.updated_at != updated_at:
-        raise BatchConflict("The batch changed while it was compared: try again.")
     return compare(batch.rows, look.hospitals)
 
 

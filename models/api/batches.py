@@ -250,7 +250,11 @@ class Abandoned(Shape):
 class Correction(Shape):
     """New values of one row; what is left out stays."""
 
-    model_config = example({"phone": "020 8709 7878"}) | ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"phone": "020 8709 7878"}], "minProperties": 1},
+    )
 
     name: str | None = None
     address: str | None = None

@@ -66,7 +66,18 @@ def flatmap_headers(
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: Any) -> None:
-    """Ask mostly for batches that exist, in turn; ids from earlier answers stay what they are."""
+    """Ask mostly for batches that exist; streams only for those that end, half of them anew."""
+    _choose_batch(case)
+    if _is_stream(case):
+        if case.path_parameters["batch_id"] == _lasting[-1]:  # the one that runs
+            case.path_parameters["batch_id"] = _lasting[1]
+        done_id = _done.pop(case.path_parameters["batch_id"], None)
+        if done_id is not None:
+            case.headers["Last-Event-ID"] = done_id
+
+
+def _choose_batch(case: Case) -> None:
+    """Take the batches in turn; ids from earlier answers stay what they are."""
     made_up = case.path_parameters.get("batch_id")
     if not isinstance(made_up, str) or (_UUID.fullmatch(made_up) and made_up != EXAMPLE_ID):
         return
@@ -76,11 +87,7 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: Any) -> N
         # A delete leaves the one that can be resumed, again and again.
         resumable, *others = _lasting
         others += _stopped if case.method == "DELETE" else [*_stopped, resumable, resumable]
-        if _is_stream(case):
-            others.remove(_lasting[-1])  # the one that runs: its stream has no end
         case.path_parameters["batch_id"] = others[turn % len(others)]
-        if _is_stream(case) and turn % 2 and others[turn % len(others)] in _done:
-            case.headers["Last-Event-ID"] = _done[others[turn % len(others)]]
 
 
 @schemathesis.hook

@@ -100,6 +100,7 @@ def test_respond_async_answers_at_once_and_the_location_leads_to_the_end(service
         "hospital_id",
         "error_message",
         "processing_time",
+        "to_correct",
     }
 
 

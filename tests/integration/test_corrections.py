@@ -196,6 +196,8 @@ def test_the_sound_rows_of_a_file_are_loaded_and_the_others_say_why_not(tmp_path
             for word in words:
                 assert word in (batch.row(number).error or "")
         assert batch.row(2).hospital.content == ("X", "2 Main Street", "n/a")
+        assert batch.row(4).hospital.name == "Hospital 4, 4 Main Street, 555-0104, too much"
+        assert batch.row(4).hospital.address == ""  # so that it does not pass for a sound row
         assert await held(harness) == {"Hospital 1", "Hospital 3"}
         assert batch.elapsed_seconds(now_s()) == pytest.approx(5.0, abs=0.5)
 

@@ -1,15 +1,17 @@
-"""Random histories of uploads, resumes, abandons, crashes and faults, checked against the promise.
+"""Random histories of all that clients do, of crashes and of faults, checked against the promise.
 
 A model-based test: Hypothesis makes up histories, shrinks those that break the promise, and prints
 them. Everything runs in one process on a virtual clock, with the real settings (5 s creates, 15 s
 settling, 30 creates a minute). After every step, and once the directory is well again and every
 open batch was resumed: each completed batch is in the directory exactly once and active, nothing of
-an abandoned batch is left, no row that is not ours was touched, and no batch is stuck.
+an abandoned batch is left, no row that is not ours was touched, and no batch is stuck. A cancelled
+batch does not go on, a corrected row stays corrected, and a skipped one is never sent.
 
 HISTORIES sets how many are tried. Unless it is set they are the same in every run.
 """
 
 import asyncio
+import io
 import logging
 import os
 import shutil
@@ -43,7 +45,18 @@ from tests.virtual_time import VirtualTimeLoop
 
 HISTORIES = int(os.environ.get("HISTORIES", 0))
 AT_LEAST = 20  # histories that must have had each of WANTED, of the 200 in an ordinary run
-WANTED = ("kill between send and answer", "directory restart before activation", "overlap")
+WANTED = (
+    "kill between send and answer",
+    "directory restart before activation",
+    "overlap",
+    "cancel",
+    "correction",
+    "skipped row loaded past",
+    "retention",
+)
+CLEANUP_HOURS, RETENTION_HOURS = 0.02, 0.03
+UNSOUND = "X"  # the name of a row that no file may have
+STOPPED = (BatchStatus.RESUMABLE, BatchStatus.FAILED, BatchStatus.ABANDONING)
 ROUNDS = 8  # of resuming all that can be resumed, once everything is well again
 
 moments = st.sampled_from([0.0, 0.01, 1.0, 4.99, 5.0, 5.01, 9.0, 14.99, 15.01, 20.0, 31.0, 61.0])
@@ -91,9 +104,18 @@ class Histories(RuleBasedStateMachine):
         self.storage = self.folder / "batch_storage"
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.loop: VirtualTimeLoop = self.runner.get_loop()  # type: ignore[assignment]
-        self.harness = Harness(self.storage, progress_cleanup_hours=0.02)
+        self.harness = Harness(
+            self.storage,
+            progress_cleanup_hours=CLEANUP_HOURS,
+            resumable_retention_hours=RETENTION_HOURS,
+        )
         self.sent: list[Contents] = []  # of each upload, whatever became of it
-        self.contents: dict[UUID, Contents] = {}  # of each batch that the service ever knew
+        self.uploaded: dict[UUID, Contents] = {}  # of each batch that the service ever knew
+        self.contents: dict[UUID, Contents] = {}  # the same, as corrected since
+        self.last_seen: dict[UUID, BatchStatus] = {}
+        self.watched: set[UUID] = set()  # of this process
+        self.cancelled: set[UUID] = set()  # and told so, and not resumed since
+        self.corrected: dict[tuple[UUID, int], str] = {}  # names that a client was told
         self.asked_to_abandon: set[UUID] = set()
         self.abandoned: set[UUID] = set()
         self.completed: dict[UUID, int] = {}  # -> restarts of the directory before that
@@ -149,8 +171,7 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         endpoint, kind, later_s = tempting
         trouble = FaultRule(endpoint=endpoint, kind=kind, times=times, seconds=later_s)
-        faults = self.harness.directory.desk.faults
-        faults.replace([trouble, *faults.rules])
+        self.first_of_all(trouble)
         self.do(self.upload_now(rows, twins=False))
         self.do(asyncio.sleep(seconds))
 
@@ -160,7 +181,57 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=any_batch)
     def resume(self, which: int) -> None:
-        self.call(lambda batch: self.harness.service.resume(batch), which)
+        self.call(self.resume_now, which)
+
+    @rule(which=any_batch, number=turns)
+    def cancel(self, which: int, number: int) -> None:
+        """Most likely a batch that runs."""
+        running = [b.id for b in self.known_batches() if b.status is BatchStatus.PROCESSING]
+        batches = running or list(self.contents)
+        if batches:
+            self.client(self.cancel_now(batches[which % len(batches)]))
+            self.do(self.loop.turns(number % 12))
+
+    @rule(rows=st.integers(1, 4), seconds=moments, kill=st.booleans(), number=turns)
+    def upload_and_cancel(self, rows: int, seconds: float, kill: bool, number: int) -> None:
+        self.do(self.upload_now(rows, twins=False))
+        self.do(self.until_a_create_is_under_way())
+        self.cancel(0, number)
+        if kill:
+            self.do(self.kill_now(0, 0.0, auto_resume=True))
+        self.do(asyncio.sleep(seconds))
+
+    @rule(which=any_batch, number=turns)
+    def correct(self, which: int, number: int) -> None:
+        rows = [
+            (batch.id, row.hospital.row)
+            for batch in self.known_batches()
+            for row in batch.rows
+            if row.is_excluded
+        ]
+        if rows:
+            self.client(self.correct_now(*rows[which % len(rows)]))
+            self.do(self.loop.turns(number % 12))
+
+    @rule(rows=st.integers(1, 4), times=st.integers(1, 2), kill=st.booleans())
+    def upload_what_is_refused_and_correct_it(self, rows: int, times: int, kill: bool) -> None:
+        self.first_of_all(FaultRule(endpoint="create", kind="reject", times=times))
+        self.do(self.upload_now(rows, twins=False))
+        self.do(asyncio.sleep(20))
+        self.correct(0, 12)
+        if kill:
+            self.do(self.kill_now(0, 0.0, auto_resume=True))
+
+    @rule(rows=st.integers(1, 4), seconds=moments)
+    def upload_with_an_unsound_row(self, rows: int, seconds: float) -> None:
+        self.do(self.upload_now(rows, twins=False, unsound=True))
+        self.do(asyncio.sleep(seconds))
+
+    @rule()
+    def much_time_passes(self) -> None:
+        self.do(asyncio.sleep(RETENTION_HOURS * 3600))
+        self.cleanup()
+        self.do(asyncio.sleep(1))
 
     @rule(which=any_batch)
     def abandon(self, which: int) -> None:
@@ -235,8 +306,10 @@ class Histories(RuleBasedStateMachine):
         self.learn_of_batches()
         for batch_id in self.contents.keys() - self.abandoned - self.completed.keys():
             batch = self.known(batch_id)
-            if batch is None and batch_id in self.asked_to_abandon and not self.held(batch_id):
-                self.abandoned.add(batch_id)  # its client was not told
+            if batch is None and self.may_be_abandoned(batch_id) and not self.held(batch_id):
+                self.abandoned.add(batch_id)  # unasked, or its client was not told
+                if batch_id not in self.asked_to_abandon:
+                    self.had.add("retention")
             elif batch is None or batch.status is BatchStatus.COMPLETED:
                 unseen = self.changed_after.get(batch_id) == self.looks(batch_id)
                 self.completed[batch_id] = -1 if unseen else self.restarts
@@ -248,6 +321,27 @@ class Histories(RuleBasedStateMachine):
     def abandoned_batches_left_no_row(self) -> None:
         for batch_id in self.abandoned:
             assert self.held(batch_id) == []
+
+    @invariant()
+    def cancelled_batches_do_not_go_on(self) -> None:
+        for batch_id in self.cancelled:
+            batch = self.known(batch_id)
+            assert batch is None or batch.cancelled or batch.status in STOPPED
+            assert batch is None or batch.status not in (
+                BatchStatus.ACTIVATING,
+                BatchStatus.COMPLETED,
+            )
+
+    @invariant()
+    def corrected_rows_stay_corrected(self) -> None:
+        for (batch_id, number), name in self.corrected.items():
+            batch = self.known(batch_id)
+            assert batch is None or batch.row(number).hospital.name == name
+
+    @invariant()
+    def skipped_rows_are_never_sent(self) -> None:
+        names = {row["name"] for row in self.harness.directory.desk.store.all()}
+        assert UNSOUND not in names
 
     @invariant()
     def no_foreign_row_was_touched(self) -> None:
@@ -305,13 +399,35 @@ class Histories(RuleBasedStateMachine):
         if batches:
             self.client(work(batches[which % len(batches)]))
 
-    async def upload_now(self, rows: int, twins: bool) -> None:
+    def first_of_all(self, trouble: FaultRule) -> None:
+        faults = self.harness.directory.desk.faults
+        faults.replace([trouble, *faults.rules])
+
+    async def upload_now(self, rows: int, twins: bool, unsound: bool = False) -> None:
         number = len(self.sent) + 1
         names = [f"Hospital {number}-{1 if twins else row}" for row in range(1, rows + 1)]
-        lines = [f"{name},1 Main Street,5550100" for name in names]
         self.sent.append(Counter((name, "1 Main Street", "5550100") for name in names))
+        lines = [f"{name},1 Main Street,5550100" for name in names]
+        if unsound:
+            lines.insert(number % len(lines), f"{UNSOUND},1 Main Street,5550100")
+        file = io.BytesIO(("name,address,phone\n" + "\n".join(lines) + "\n").encode())
         with suppress(BulkError):
-            await self.harness.submit("name,address,phone\n" + "\n".join(lines) + "\n")
+            self.learn_of(await self.harness.service.submit(file, skip_invalid=unsound))
+
+    async def resume_now(self, batch_id: UUID) -> None:
+        self.cancelled.discard(batch_id)
+        await self.harness.service.resume(batch_id)
+
+    async def cancel_now(self, batch_id: UUID) -> None:
+        await self.harness.service.cancel(batch_id)
+        self.cancelled.add(batch_id)
+        self.had.add("cancel")
+
+    async def correct_now(self, batch_id: UUID, number: int) -> None:
+        name = f"Hospital {batch_id}-{number} corrected"
+        await self.harness.service.correct(batch_id, number, {"name": name})
+        self.corrected[batch_id, number] = name
+        self.had.add("correction")
 
     async def abandon_now(self, batch_id: UUID) -> None:
         self.asked_to_abandon.add(batch_id)
@@ -333,12 +449,17 @@ class Histories(RuleBasedStateMachine):
         await self.harness.kill()
         self.set_disk_full(False)
         await asyncio.sleep(down)
-        self.harness.start(auto_resume=auto_resume)
+        self.start(auto_resume=auto_resume)
+
+    def start(self, **changes: Any) -> None:
+        self.harness.start(**changes)
+        self.watched.clear()
+        self.learn_of_batches()
 
     async def stop_now(self) -> None:
         self.set_disk_full(False)
         await self.harness.stop()
-        self.harness.start()
+        self.start()
 
     async def restart_directory(self, down: float) -> None:
         open_batches = [b for i in self.contents if (b := self.known(i)) and not b.is_activated]
@@ -370,7 +491,32 @@ class Histories(RuleBasedStateMachine):
 
     def learn_of_batches(self) -> None:
         """Note every batch that the service knows, also those whose client was never told."""
-        self.contents |= {b.id: contents(b) for b in self.harness.service._tracker.all()}
+        for batch in self.known_batches():
+            self.learn_of(batch)
+
+    def learn_of(self, batch: Batch) -> None:
+        """Note a batch as it is now, and from now on at every change of it in this process."""
+        self.uploaded.setdefault(batch.id, contents(batch))
+        watched = self.harness.service
+
+        def look() -> None:
+            if self.harness.service is watched:
+                self.contents[batch.id] = contents(batch)
+                self.last_seen[batch.id] = batch.status
+
+        look()
+        if batch.id not in self.watched:
+            self.watched.add(batch.id)
+            watched.watch(batch.id, look)
+        if batch.status is BatchStatus.COMPLETED and any(row.skipped for row in batch.rows):
+            self.had.add("skipped row loaded past")
+
+    def known_batches(self) -> list[Batch]:
+        return self.harness.service._tracker.all()
+
+    def may_be_abandoned(self, batch_id: UUID) -> bool:
+        """Retention abandons what was stopped, asked or not."""
+        return batch_id in self.asked_to_abandon or self.last_seen[batch_id] in STOPPED
 
     def known(self, batch_id: UUID) -> Batch | None:
         with suppress(BulkError):
@@ -408,37 +554,52 @@ class Histories(RuleBasedStateMachine):
             self.learn_of_batches()
             await self.everything_at_rest()
             for batch in self.harness.service.resumable():
-                await self.harness.service.resume(batch.id)
+                await self.resume_now(batch.id)
             await self.harness.service.cleanup()
         await self.everything_at_rest()
         await asyncio.sleep(100)
         for batch_id in self.contents:
             await self.assert_ended(batch_id)
-        for unseen in [sent for sent in self.sent if sent not in self.contents.values()]:
+        for unseen in [sent for sent in self.sent if sent not in self.uploaded.values()]:
             # Refused, or completed and cleaned up between two looks at the service.
             if self.held_of(unseen):
                 self.assert_held_exactly_once(unseen)
         self.completed_batches_are_in_the_directory_exactly_once()
         self.abandoned_batches_left_no_row()
+        self.skipped_rows_are_never_sent()
         self.no_foreign_row_was_touched()
 
     async def everything_at_rest(self) -> None:
         if self.clients:
             await asyncio.wait(self.clients)
-        await self.harness.service._claims.wait_for_all()
         await asyncio.sleep(1)
+        while len(self.harness.service._claims):
+            await self.harness.service._claims.wait_for_all()
+            await asyncio.sleep(1)  # one old batch after the other is abandoned
 
     async def assert_ended(self, batch_id: UUID) -> None:
         batch = self.known(batch_id)
         if batch is not None and batch.status is BatchStatus.FAILED:
-            assert all(row.is_done or row.refused for row in batch.rows)
-            await self.abandon_now(batch_id)
+            assert all(row.is_done or row.is_excluded for row in batch.rows)
+            await self.end_refused(batch)
         elif batch is not None:
             assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
 
+    async def end_refused(self, batch: Batch) -> None:
+        """Take every other batch back; of the rest correct what was refused."""
+        if batch.id.int % 2:
+            return await self.abandon_now(batch.id)
+        for row in [row for row in batch.rows if row.refused]:
+            await self.correct_now(batch.id, row.hospital.row)
+        await self.resume_now(batch.id)
+        await self.everything_at_rest()
+        self.learn_of_batches()
+        assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
+
 
 def contents(batch: Batch) -> Contents:
-    return Counter(row.hospital.content for row in batch.rows)
+    """Return what the directory is to hold of a batch."""
+    return Counter(row.hospital.content for row in batch.rows if not row.skipped)
 
 
 def content(row: Hospital) -> Content:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from models.batch import Batch, BatchStatus
+from models.batch import Batch, BatchStatus, RowStatus
 from models.errors import ShuttingDown
 from models.outlook import Outlook
 from routers.dependencies import progress_of
@@ -22,6 +22,7 @@ from services.batch_service import BatchService
 from tests.e2e.event_client import Event, merged, parse
 from tests.harness import Harness, csv_file
 from tests.integration.test_exactly_once import now_s, play
+from tests.virtual_time import VirtualTimeLoop
 
 PROMISE_S = 0.1
 SOON_S = 0.06  # enough for what is gathered to be told
@@ -160,6 +161,61 @@ def test_a_change_alone_is_told_at_once_and_many_are_gathered(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_what_takes_long_to_tell_is_told_less_often(tmp_path: Path):
+    """A batch so large that it took all the time to tell would never end."""
+
+    class Costly(CountingService):
+        def outlook(self, batch: Batch) -> Outlook:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            loop.now_s += 0.05
+            return super().outlook(batch)
+
+    async def scenario(harness: Harness) -> None:
+        service = Costly(harness.service)
+        await harness.fault("hang", times=None, seconds=AGES_S)
+        batch = await harness.submit(csv_file(2))
+        watcher = Watcher(Feeds(), service, batch)
+        began_s = now_s()
+
+        while now_s() < began_s + 10:
+            harness.service._tracker.poke(batch)
+            await asyncio.sleep(0.01)
+
+        assert 10 < service.looks < 10 / 0.05 / 9
+        assert len(watcher.pieces) == pytest.approx(service.looks, abs=2)
+
+    play(tmp_path, scenario)
+
+
+def test_every_kind_of_change_is_told(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("hang", times=None, seconds=AGES_S)
+        tracker = harness.service._tracker
+        batch = await harness.submit(csv_file(2))
+        watcher = Watcher(Feeds(), harness.service, batch)
+        await asyncio.sleep(1)
+
+        tracker.set_row(batch, 2, RowStatus.VERIFYING, error="unclear")
+        await asyncio.sleep(SOON_S)
+        assert watcher.events[-1].data["hospitals"] == rows_of(harness.service, batch)[1:]
+        tracker.set_step(batch, "waiting")
+        await asyncio.sleep(SOON_S)
+        assert watcher.view["current_step"] == "waiting"
+        tracker.set_status(batch, BatchStatus.ACTIVATING)
+        await asyncio.sleep(SOON_S)
+        assert watcher.view["status"] == "activating"
+        batch.failure_reason = "noted"
+        tracker.touch(batch)
+        await asyncio.sleep(SOON_S)
+        assert watcher.view["failure_reason"] == "noted"
+        await tracker.announce(batch, BatchStatus.PROCESSING, resume_count=7)
+        await asyncio.sleep(SOON_S)
+        assert (watcher.view["status"], watcher.view["resume_count"]) == ("processing", 7)
+
+    play(tmp_path, scenario)
+
+
 def test_what_is_told_may_change_without_the_batch(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.submit(csv_file(2))
@@ -213,6 +269,7 @@ def test_a_batch_that_nobody_watches_any_more_is_not_looked_at(tmp_path: Path):
         await asyncio.sleep(SOON_S)
         looks = service.looks
         await harness.service.wait(batch)
+        await asyncio.sleep(SOON_S)
 
         assert batch.status is BatchStatus.COMPLETED
         assert service.looks == looks
@@ -282,9 +339,9 @@ def test_every_change_is_told_when_it_comes_while_a_piece_is_on_its_way(tmp_path
         while not all(watcher.task.done() for watcher in crowd):
             for number, watcher in enumerate(crowd):
                 asleep = int(now_s() * 1000) % (number + 2)
-                watcher.fall_asleep() if asleep else watcher.wake_up()
-            if batch.status is BatchStatus.COMPLETED:
-                for watcher in crowd:
+                if asleep and batch.status is not BatchStatus.COMPLETED:
+                    watcher.fall_asleep()
+                else:
                     watcher.wake_up()
             await asyncio.sleep(0.007)
 
@@ -332,20 +389,26 @@ def test_a_stream_ends_without_a_done_when_its_batch_is_forgotten(tmp_path: Path
     play(tmp_path, scenario)
 
 
-def test_streams_end_when_the_service_stops_also_those_of_sleepers(tmp_path: Path):
+def test_streams_end_when_the_service_stops(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         feeds = Feeds()
         batch = await harness.submit(csv_file(20))
         crowd = [Watcher(feeds, harness.service, batch) for _ in range(10)]
+        sleeper = Watcher(feeds, harness.service, batch)
         await asyncio.sleep(1)
-        stopped_s = now_s()
+        sleeper.fall_asleep()
+        stopped_s, known = now_s(), len(sleeper.pieces)
 
         harness.service.stop()
         await asyncio.wait({watcher.task for watcher in crowd})
-
         assert now_s() == stopped_s
-        assert all(watcher.ended for watcher in crowd)
+        await asyncio.sleep(10)
+        sleeper.wake_up()
+        await sleeper.task
+
+        assert all(watcher.ended for watcher in [*crowd, sleeper])
         assert crowd[0].events[-1].kind != "done"
+        assert len(sleeper.pieces) == known
 
     play(tmp_path, scenario)
 

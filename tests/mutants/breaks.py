@@ -10,6 +10,9 @@ FURTHER = "tests/integration/test_further_directory_batches.py::"
 INTERRUPTIONS = "tests/integration/test_interruptions.py::"
 SERVICE = "tests/integration/test_batch_service.py::"
 CLOCKS = "tests/integration/test_clock_steps.py::"
+CANCEL = "tests/integration/test_cancel.py::"
+CORRECTIONS = "tests/integration/test_corrections.py::"
+RETENTION = "tests/integration/test_retention.py::"
 FILES = "tests/unit/test_json_files.py::"
 PACING = "tests/unit/test_pacing.py::"
 SETTLING = "tests/unit/test_settling.py::"
@@ -475,5 +478,93 @@ BREAKS = (
 """,
         "",
         INTERRUPTIONS + "test_no_create_leaves_once_the_service_stops",
+    ),
+    Break(
+        "a cancel is told before it is durable",
+        "services/batch_service.py",
+        """        try:
+            await self._tracker.save(batch)
+        except StorageUnavailable:
+""",
+        """        try:
+            self._tracker.touch(batch)
+        except StorageUnavailable:
+""",
+        CANCEL + "test_a_cancel_that_was_told_holds_over_a_crash",
+    ),
+    Break(
+        "a restart goes on with a cancelled batch",
+        "services/housekeeping.py",
+        """        if batch.cancelled:
+            return cancelled().reason
+""",
+        "",
+        CANCEL + "test_a_cancel_that_was_told_holds_over_a_crash",
+    ),
+    Break(
+        "a resumed batch stays cancelled",
+        "services/batch_service.py",
+        "                cancelled=False,\n",
+        "",
+        CANCEL + "test_once_resumed_it_goes_on_after_a_crash_again",
+    ),
+    Break(
+        "a cancelled batch is activated when its last rows arrive",
+        "services/batch_runner.py",
+        "look = await run.unless_stopped(self._directory.look(batch))",
+        "look = await self._directory.look(batch)",
+        CANCEL + "test_at_any_moment_a_cancel_either_holds_or_is_refused",
+    ),
+    Break(
+        "rows that wait for their turn are sent after a cancel",
+        "services/batch_runner.py",
+        "        self._directory.withdraw(batch.id)\n",
+        "",
+        CANCEL + "test_one_that_waits_for_the_rate_window_ends_at_once",
+    ),
+    Break(
+        "a row that may be in the directory gets another content",
+        "services/correction.py",
+        "    if not row.is_excluded:\n",
+        "    if row.status is not RowStatus.FAILED:\n",
+        CORRECTIONS + "test_a_row_out_of_tries_is_not_corrected_but_sent_again",
+    ),
+    Break(
+        "a correction is told before it is durable",
+        "services/correction.py",
+        """        await tracker.announce(
+            batch,
+            BatchStatus.RESUMABLE,
+            rows=[mended if one is row else one for one in batch.rows],
+            failure_reason=corrected(batch, number),
+        )
+""",
+        """        batch.rows[number - 1] = mended
+        tracker.set_status(batch, BatchStatus.RESUMABLE)
+""",
+        CORRECTIONS + "test_a_correction_that_was_told_holds_over_a_crash",
+    ),
+    Break(
+        "a skipped row is sent",
+        "services/skipping.py",
+        '    return Row(hospital, RowStatus.FAILED, error=" ".join(reasons), skipped=True)\n',
+        "    return Row(hospital)\n",
+        CORRECTIONS + "test_the_sound_rows_of_a_file_are_loaded_and_the_others_say_why_not",
+    ),
+    Break(
+        "rows behind an open quote are lost without a word",
+        "services/skipping.py",
+        """ and finding.error_type != "unterminated_quote\"""",
+        "",
+        CORRECTIONS + "test_what_is_wrong_with_more_than_single_rows_refuses_the_file",
+    ),
+    Break(
+        "an old stopped batch is forgotten and its hospitals stay",
+        "services/housekeeping.py",
+        """            task = self._claims.start(batch.id, self._abandon(batch))
+            await""",
+        """            task = self._claims.start(batch.id, self._tracker.forget(batch))
+            await""",
+        RETENTION + "test_resumable_and_failed_batches_are_abandoned_with_their_hospitals",
     ),
 )

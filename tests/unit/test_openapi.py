@@ -34,7 +34,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import dependencies, event_stream, reports
+from routers import accept, dependencies, event_stream, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -73,6 +73,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
         ShuttingDown,
     },
     dependencies.wants_async: set(),
+    accept.wants_page: set(),
     reports.get_place: {InvalidRequest},
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
@@ -102,11 +103,12 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
 
 
 def routes() -> Iterator[APIRoute]:
-    """Return every route of every router, as it is in the code."""
+    """Return every documented route of every router, as it is in the code."""
     for module in pkgutil.iter_modules(routers.__path__, "routers."):
         router = getattr(importlib.import_module(module.name), "router", None)
         if router is not None:
-            yield from (route for route in router.routes if isinstance(route, APIRoute))
+            found = (route for route in router.routes if isinstance(route, APIRoute))
+            yield from (route for route in found if route.include_in_schema)
 
 
 def methods_called(endpoint: Callable[..., Any]) -> set[str]:

@@ -1,11 +1,12 @@
 """What the middleware does about bodies that come slowly, on a virtual clock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from models.errors import ShuttingDown, UploadStalled
@@ -39,7 +40,11 @@ class Service:
 
 
 def serve(
-    app: Callable[[Receive], Awaitable[None]], *senders: Sender, stop_s: float = 1e6
+    app: Callable[[Receive], Awaitable[None]],
+    *senders: Sender,
+    stop_s: float = 1e6,
+    version: str = "1.1",
+    headers: Sequence[tuple[bytes, bytes]] = ((b"transfer-encoding", b"chunked"),),
 ) -> list[BaseException | None]:
     """Have *app* read the bodies of all *senders* at once; return how that ended for each."""
 
@@ -55,8 +60,8 @@ def serve(
         state = SimpleNamespace(state=SimpleNamespace(service=service))
         scope = {
             "type": "http",
-            "http_version": "1.1",
-            "headers": [(b"transfer-encoding", b"chunked")],
+            "http_version": version,
+            "headers": headers,
             "path": "/",
             "app": state,
         }
@@ -118,6 +123,47 @@ def test_after_the_body_a_client_may_be_silent_for_as_long_as_it_likes():
         await receive()
 
     assert serve(read_on, Sender((0.0, b"a", False), (silent_s, b"", False))) == [None]
+
+
+async def test_of_a_request_without_a_body_it_can_be_asked_whether_its_client_is_gone():
+    """That is asked without waiting, so nothing may stand between."""
+    told: list[bool] = []
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        told.extend([await request.is_disconnected() for _ in range(3)])
+        messages.append({"type": "http.disconnect"})
+        told.append(await request.is_disconnected())
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope: Scope = {"type": "http", "http_version": "1.1", "headers": [], "path": "/"}
+    await UploadLimit(app, 10_000_000)(scope, receive, send)
+
+    assert told == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "headers"),
+    [
+        ("1.1", [(b"content-length", b"5")]),
+        ("1.1", [(b"transfer-encoding", b"chunked")]),
+        ("2", []),
+    ],
+)
+def test_every_body_is_bounded_however_it_is_announced(
+    version: str, headers: list[tuple[bytes, bytes]]
+):
+    (end,) = serve(read_all, Sender((STALL_S + 1, b"a", False)), version=version, headers=headers)
+
+    assert isinstance(end, UploadCutOff)
 
 
 def test_only_large_bodies_rest():

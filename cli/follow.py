@@ -1,0 +1,100 @@
+"""Follows a batch for as long as it takes: over broken connections, and over restarts."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from cli.client import CallFailed, Json, NoAnswer, Refused, Service
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+PATIENCE_S = 600.0  # a restart takes seconds, a deployment minutes
+
+
+class LostTouch(CallFailed):
+    """Nobody answered for too long; the batch may well go on."""
+
+
+def follow(
+    service: Service, batch_id: str, tell: Callable[[str], None], patience_s: float = PATIENCE_S
+) -> Iterator[Json]:
+    """Yield the progress document after each change; the last one is of a batch that has ended.
+
+    Args:
+        tell: Is told, in a sentence, of a connection that broke or came back.
+        patience_s: How long to try in vain.
+
+    Raises:
+        LostTouch: After *patience_s* without an answer.
+        Refused: The batch is gone (404), or the service does not let it be followed.
+    """
+    link = _Link(tell, patience_s)
+    document: Json = {"hospitals": []}
+    last_event_id: str | None = None
+    while True:
+        try:
+            with closing(service.events(batch_id, last_event_id)) as events:
+                for event in events:
+                    link.came()
+                    last_event_id = event.id or None
+                    document = merged(document, event.document)
+                    yield document
+                    if event.kind == "done":
+                        return
+            # Nothing new, or the service stops, or the batch is gone: its progress tells which.
+            document = service.progress(batch_id)
+            link.answered()
+            yield document
+            if document["is_completed"]:
+                return
+            link.broke("The stream of events ended.")
+        except NoAnswer as error:
+            link.broke(str(error))
+        except Refused as error:
+            if error.status < 500:
+                raise
+            link.broke(str(error))
+
+
+def merged(document: Json, change: Json) -> Json:
+    """Return *change* with those rows of *document* that it does not have, in order."""
+    rows = {row["row"]: row for row in document["hospitals"] + change["hospitals"]}
+    return change | {"hospitals": [rows[number] for number in sorted(rows)]}
+
+
+class _Link:
+    """The connection's ups and downs: what is said of them, and when to try again."""
+
+    def __init__(self, tell: Callable[[str], None], patience_s: float) -> None:
+        self._tell = tell
+        self._patience_s = patience_s
+        self._pause_s = FIRST_PAUSE_S
+        self._is_down = False
+        self._unanswered_since_s: float | None = None
+
+    def came(self) -> None:
+        """An event came."""
+        self.answered()
+        if self._is_down:
+            self._tell("Connected again.")
+        self._is_down = False
+        self._pause_s = FIRST_PAUSE_S
+
+    def answered(self) -> None:
+        self._unanswered_since_s = None
+
+    def broke(self, reason: str) -> None:
+        """Wait before the next try; LostTouch if it has been tried for too long."""
+        now_s = time.monotonic()
+        if self._unanswered_since_s is None:
+            self._unanswered_since_s = now_s
+        if now_s - self._unanswered_since_s >= self._patience_s:
+            raise LostTouch(
+                f"{reason} It has been tried for {self._patience_s / 60:g} minutes, so what became "
+                "of the batch is not known here; it does not need this client to go on."
+            )
+        if not self._is_down:
+            self._tell(f"{reason} Trying again ...")
+        self._is_down = True
+        time.sleep(self._pause_s)  # noqa: TID251 - a program of its own, without an event loop
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -1,0 +1,34 @@
+"""How a batch stands: what is said of it, and what can be done next."""
+
+from cli.client import Json
+from cli.display import Display, rows_table
+
+
+def tell(display: Display, document: Json) -> bool:
+    """Write where a batch stands; return whether it is completed."""
+    seconds = document["processing_time_seconds"]
+    step = document["current_step"].rstrip(".")
+    message = f"Batch {document['batch_id']}: {step}. It took {seconds:.1f} s."
+    display.result(document, message, rows_table(document["hospitals"]))
+    if document["failure_reason"]:
+        display.tell(document["failure_reason"])
+    if advice := advice_for(document):
+        display.advise(*advice)
+    return bool(document["status"] == "completed")
+
+
+def advice_for(document: Json) -> list[tuple[str, str]]:
+    """Return what can be done with a batch: purposes, and the arguments of commands."""
+    batch_id, status = document["batch_id"], document["status"]
+    advice = []
+    if to_correct := [row["row"] for row in document["hospitals"] if row.get("to_correct")]:
+        advice.append(("correct a row:", f"correct {batch_id} {to_correct[0]} --phone ..."))
+    if status == "resumable":
+        advice.append(("go on:", f"resume {batch_id}"))
+    if document["failed_hospitals"]:
+        advice.append(("get the failed rows:", f"report {batch_id} --only-failed -o failed.csv"))
+    if status in ("resumable", "failed", "abandoning"):
+        advice.append(("take it back:", f"abandon {batch_id}"))
+    if not document["is_completed"]:
+        advice.append(("follow it:", f"watch {batch_id}"))
+    return advice

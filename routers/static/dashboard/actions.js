@@ -1,0 +1,124 @@
+// What can be done with a batch, as buttons: which of them there are follows from its status.
+
+import * as api from "./api.js";
+import { confirm } from "./dialogs.js";
+import { announce, arrange, byId, make, save, whileBusy, write } from "./dom.js";
+import { clearVerification, showVerification } from "./verification.js";
+import { count } from "./words.js";
+
+const RUNNING = new Set(["initializing", "validating", "processing"]);
+const ENDED = new Set(["completed", "resumable", "failed"]);
+const STOPPED = new Set(["resumable", "failed"]);
+
+const OFFERED = {
+  resume: ({ status }) => status === "resumable",
+  cancel: ({ status }) => RUNNING.has(status),
+  verify: ({ status }) => ENDED.has(status),
+  report: () => true,
+  failed: ({ failed_hospitals }) => failed_hospitals > 0,
+  abandon: ({ status }) => STOPPED.has(status),
+};
+
+/**
+ * The buttons of one batch.
+ *
+ * @param on `again()` when the batch must be asked about anew, `abandoned(message)`, and
+ *   `isClosed()`: whether the batch is no longer shown, so that an answer is nobody's business
+ */
+export class Actions {
+  #id;
+  #on;
+  #progress = null;
+  #wanted = null;
+  #buttons;
+
+  constructor(id, on) {
+    this.#id = id;
+    this.#on = on;
+    this.#buttons = {
+      resume: this.#button("Resume", "", () => this.#resume()),
+      cancel: this.#button("Cancel", "quiet", () => this.#cancel()),
+      verify: this.#button("Verify", "quiet", () => this.#verify()),
+      report: this.#button("Download the report", "quiet", () => this.#report(false)),
+      failed: this.#button("Download the failed rows", "quiet", () => this.#report(true)),
+      abandon: this.#button("Abandon", "danger quiet", () => this.#abandon()),
+    };
+    this.tell("");
+  }
+
+  /** Offer what can be done now. */
+  render(progress) {
+    this.#progress = progress;
+    const offered = Object.keys(OFFERED).filter((name) => OFFERED[name](progress));
+    const hadFocus = byId("actions").contains(document.activeElement);
+    arrange(byId("actions"), offered.map((name) => this.#buttons[name]));
+    // The button that was pressed may be gone: who works by keyboard stays where the batch is told.
+    if (hadFocus && document.activeElement === document.body) byId("batch-heading").focus();
+    if (offered.includes(this.#wanted)) {
+      this.#buttons[this.#wanted].focus();
+      this.#wanted = null;
+    }
+  }
+
+  /** Tell what went wrong with an action; an empty text clears it. */
+  tell(text) {
+    write(byId("action-problem"), text);
+  }
+
+  focusOnceShown(name) {
+    this.#wanted = name;
+  }
+
+  #button(text, className, work) {
+    const button = make("button", { type: "button", className }, text);
+    button.onclick = () => whileBusy(button, () => this.#attempt(work));
+    return button;
+  }
+
+  async #attempt(work) {
+    this.tell("");
+    try {
+      await work();
+    } catch (error) {
+      if (this.#on.isClosed()) return;
+      const isUnknown = error instanceof api.Unreachable;
+      this.tell(isUnknown ? `${error.message} Whether it was done shows once it answers again.` : error.message);
+      if (isUnknown) this.#on.again();
+    }
+  }
+
+  async #resume() {
+    await api.resume(this.#id);
+    clearVerification(); // it was about the batch as it stood
+    this.#on.again();
+  }
+
+  async #cancel() {
+    await api.cancel(this.#id);
+    announce("Cancelling: the rows under way are finished first.");
+  }
+
+  async #verify() {
+    const result = await api.verify(this.#id);
+    if (!this.#on.isClosed()) showVerification(result);
+  }
+
+  async #report(onlyFailed) {
+    const blob = await api.report(this.#id, onlyFailed);
+    save(blob, `hospitals-${this.#id.slice(0, 8)}${onlyFailed ? "-failed" : ""}.csv`);
+  }
+
+  async #abandon() {
+    const { file_name, processed_hospitals } = this.#progress;
+    const isSure = await confirm({
+      heading: `Abandon ${file_name ?? "this batch"}?`,
+      text: `Its hospitals are deleted in the directory (${count(processed_hospitals, "row")} created so far), and then the batch is forgotten. This cannot be undone.`,
+      yes: "Abandon the batch",
+      no: "Keep it",
+    });
+    if (!isSure) return;
+    announce("Abandoning: this may take half a minute.");
+    const { message } = await api.abandon(this.#id);
+    if (!this.#on.isClosed()) this.#on.abandoned(message);
+  }
+}

@@ -1,0 +1,29 @@
+// Which view is shown: the address says it, so that links and the back button work.
+
+import { BatchView } from "./batch.js";
+import { hideBatches, showBatches } from "./batches.js";
+import { byId } from "./dom.js";
+import { forgetFile, takeFiles } from "./upload.js";
+
+let view = null;
+
+takeFiles(({ batch_id }) => {
+  forgetFile();
+  location.hash = batch_id;
+});
+addEventListener("hashchange", () => {
+  show();
+  scrollTo(0, 0);
+  byId(view ? "batch-heading" : "load-heading").focus();
+});
+show();
+
+function show() {
+  const id = location.hash.slice(1);
+  view?.close();
+  view = id ? new BatchView(id) : null;
+  byId("home").hidden = Boolean(id);
+  byId("batch").hidden = !id;
+  if (id) hideBatches();
+  else showBatches();
+}

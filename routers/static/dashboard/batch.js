@@ -1,0 +1,170 @@
+// One batch: where it stands, what can be done, and its rows, as the event stream tells it.
+
+import * as api from "./api.js";
+import { Actions } from "./actions.js";
+import { mayBeOld } from "./connection.js";
+import { correct } from "./dialogs.js";
+import { announce, byId, dateOf, make, write } from "./dom.js";
+import { follow } from "./events.js";
+import { Rows } from "./rows.js";
+import { clearVerification } from "./verification.js";
+import { batchTone, batchWord, count, duration, sentence } from "./words.js";
+
+const RENDER_MS = 50; // events may come faster than anybody reads
+const TITLE = document.title;
+
+/** A batch that is shown, from its making until `close`. */
+export class BatchView {
+  #id;
+  #closing = new AbortController();
+  #following = new AbortController();
+  #progress = null;
+  #toldAt = 0;
+  #spoken = "";
+  #pending = null;
+  #ticking = setInterval(() => this.#tick(), 1_000);
+  #rows = new Rows((row) => this.#correct(row));
+  #actions;
+
+  constructor(id) {
+    this.#id = id;
+    this.#actions = new Actions(id, {
+      again: () => this.#follow(),
+      abandoned: (message) => this.#leave("Abandoned", message),
+      isClosed: () => this.#closing.signal.aborted,
+    });
+    clearVerification();
+    this.#blank();
+    this.#follow();
+    const again = () => document.hidden || (this.#progress?.is_completed && this.#follow());
+    document.addEventListener("visibilitychange", again, { signal: this.#closing.signal });
+  }
+
+  close() {
+    this.#closing.abort();
+    this.#following.abort();
+    clearInterval(this.#ticking);
+    clearTimeout(this.#pending);
+    document.title = TITLE;
+  }
+
+  /** Follow the batch from its present state on: it may have changed, and may change again. */
+  #follow() {
+    this.#following.abort();
+    this.#following = new AbortController();
+    const { signal } = this.#following;
+    follow(
+      (lastEventId, joined) => api.events(this.#id, lastEventId, joined),
+      {
+        event: (name, data) => this.#take(name, data),
+        ended: () => {},
+        gone: (problem) => this.#leave("No such batch", problem.message),
+        refused: (problem) => this.#actions.tell(problem.message),
+      },
+      signal,
+    );
+  }
+
+  #take(name, progress) {
+    this.#rows.take(progress.hospitals, name !== "rows");
+    this.#progress = progress;
+    this.#toldAt = performance.now();
+    this.#pending ??= setTimeout(() => {
+      this.#pending = null;
+      this.#render();
+    }, RENDER_MS);
+  }
+
+  #render() {
+    const progress = this.#progress;
+    byId("state").hidden = false;
+    byId("rows-section").hidden = false;
+    write(byId("batch-heading"), progress.file_name ?? `Batch ${this.#id.slice(0, 8)}`);
+    byId("batch-about").replaceChildren("Uploaded ", dateOf(progress.created_at), about(progress), make("code", {}, this.#id));
+    byId("state").dataset.tone = batchTone(progress.status);
+    write(byId("state-word"), batchWord(progress.status));
+    write(byId("state-reason"), reason(progress));
+    byId("state-bar").value = progress.processed_hospitals / progress.total_hospitals;
+    this.#tick();
+    this.#actions.render(progress);
+    this.#rows.render(progress.is_completed);
+    this.#speak();
+    document.title = `${progress.is_completed ? batchWord(progress.status) : `${Math.floor(progress.progress_percentage)} %`} · ${byId("batch-heading").textContent}`;
+  }
+
+  /** Write the figures that change with time alone. */
+  #tick() {
+    const progress = this.#progress;
+    if (!progress) return;
+    const passed = progress.is_completed || mayBeOld() ? 0 : (performance.now() - this.#toldAt) / 1000;
+    const left = progress.eta_seconds === null || progress.is_completed || mayBeOld() ? null : Math.max(progress.eta_seconds - passed, 0);
+    figures({
+      Created: `${progress.processed_hospitals.toLocaleString("en")} of ${progress.total_hospitals.toLocaleString("en")}`,
+      Failed: progress.failed_hospitals.toLocaleString("en"),
+      "Time taken": duration(progress.processing_time_seconds + passed),
+      ...(left === null ? {} : { "Time left": left < 1 ? "a moment" : `about ${duration(Math.ceil(left))}` }),
+    });
+  }
+
+  /** Say aloud when the status changes, and at every quarter: not each row. */
+  #speak() {
+    const { status, progress_percentage, processed_hospitals, total_hospitals } = this.#progress;
+    const key = `${status} ${Math.floor(progress_percentage / 25)}`;
+    if (key === this.#spoken) return;
+    this.#spoken = key;
+    announce(`${batchWord(status)}: ${processed_hospitals} of ${count(total_hospitals, "row")} created.`);
+  }
+
+  async #correct(row) {
+    const saved = await correct(row, (values) => api.correct(this.#id, row.row, values));
+    if (!saved || this.#closing.signal.aborted) return;
+    announce(`Row ${row.row} is corrected. Resume the batch to send it.`);
+    this.#follow();
+    this.#actions.focusOnceShown("resume");
+  }
+
+  #blank() {
+    byId("state").hidden = true;
+    byId("rows-section").hidden = true;
+    write(byId("batch-heading"), `Batch ${this.#id.slice(0, 8)}`);
+    byId("batch-about").replaceChildren("Asking the service …");
+  }
+
+  /** Show that the batch is no more, and stop. */
+  #leave(heading, message) {
+    this.close();
+    clearVerification();
+    this.#blank();
+    write(byId("batch-heading"), heading);
+    write(byId("batch-about"), message);
+    announce(`${heading}. ${message}`);
+    byId("batch-heading").focus();
+  }
+}
+
+const about = ({ resume_count }) => resume_count ? `, resumed ${count(resume_count, "time")} · ` : " · ";
+
+/** Return what to know about the state, in a sentence or two. */
+function reason({ status, failure_reason, current_step, failed_hospitals }) {
+  switch (status) {
+    case "completed":
+      return failed_hospitals
+        ? `${count(failed_hospitals, "row")} of the file stayed out, each with its reason below; every other row is in the directory, once, active.`
+        : "Every row is in the directory, once, active.";
+    case "resumable":
+      return `${failure_reason ?? ""} Nothing is lost: a resume goes on from here, and what the directory has already is not sent again.`;
+    case "failed":
+      return failure_reason ?? "";
+    default:
+      return sentence(current_step);
+  }
+}
+
+function figures(texts) {
+  const list = byId("state-figures");
+  const names = Object.keys(texts);
+  if ([...list.querySelectorAll("dt")].map((term) => term.textContent).join() !== names.join()) {
+    list.replaceChildren(...names.map((name) => make("div", {}, make("dt", {}, name), make("dd"))));
+  }
+  names.forEach((name, index) => write(list.children[index].lastChild, texts[name]));
+}

@@ -1,0 +1,144 @@
+// Choosing a file, what is wrong with it, and starting to load it.
+
+import { load, Problem, Unreachable, validate } from "./api.js";
+import { announce, byId, make, whileBusy } from "./dom.js";
+import { line, table } from "./table.js";
+import { count } from "./words.js";
+
+const SHOWN = 200;
+
+const panel = byId("checked");
+let checking = new AbortController();
+
+/** Take files from now on. `onStarted(progress)` is called when one is being loaded. */
+export function takeFiles(onStarted) {
+  const input = byId("file");
+  input.addEventListener("click", () => (input.value = "")); // the same file again, once mended
+  input.addEventListener("change", () => input.files.length && check(input.files[0], onStarted));
+  const drop = byId("drop");
+  addEventListener("dragover", (event) => {
+    event.preventDefault(); // else a file that misses its place replaces the page
+    drop.classList.toggle("aimed", isFile(event) && isShown());
+  });
+  addEventListener("dragleave", () => drop.classList.remove("aimed"));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("aimed");
+    const [file] = event.dataTransfer.files;
+    if (file && isShown()) check(file, onStarted);
+  });
+}
+
+/** Forget the file that was chosen last. */
+export function forgetFile() {
+  checking.abort();
+  byId("file").value = "";
+  panel.hidden = true;
+}
+
+const isShown = () => !byId("home").hidden;
+const isFile = (event) => event.dataTransfer.types.includes("Files");
+
+async function check(chosen, onStarted) {
+  checking.abort();
+  checking = new AbortController();
+  const { signal } = checking;
+  show(chosen, [make("p", { aria: { busy: "true" } }, "Checking the file …")]);
+  try {
+    // A copy: what is loaded later is what was checked, whatever becomes of the file until then.
+    const file = new File([await readable(chosen)], chosen.name, { type: chosen.type });
+    const result = await validate(file, signal);
+    if (!signal.aborted) tell(file, result, onStarted);
+  } catch (error) {
+    if (!signal.aborted) refuse(chosen, error);
+  }
+}
+
+async function readable(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch (error) {
+    throw new Error("The file cannot be read: choose it again.", { cause: error });
+  }
+}
+
+function tell(file, result, onStarted) {
+  const isWhole = result.errors.some(({ row }) => row === 0);
+  const canSkip = !result.is_valid && !isWhole && result.valid_rows > 0;
+  const verdict = result.is_valid ? `${count(result.total_rows, "row")}, no errors.` : shortfall(result, isWhole);
+  announce(`${file.name}: ${verdict}`);
+  show(file, [
+    make("p", {}, make("strong", {}, verdict), canSkip && " Mend the file and choose it again, or load the sound rows alone."),
+    ...warnings(result.warnings),
+    ...(result.errors.length ? errorTable(result.errors) : preview(result)),
+    (result.is_valid || canSkip) && startButton(file, result, onStarted),
+    problemPlace(),
+  ], result.is_valid ? "good" : "bad");
+}
+
+function shortfall({ errors, invalid_rows, total_rows }, isWhole) {
+  const errorsIn = isWhole ? "" : ` in ${invalid_rows} of ${count(total_rows, "row")}`;
+  return `${count(errors.length, "error")}${errorsIn}. Nothing was sent.`;
+}
+
+function startButton(file, result, onStarted) {
+  const left = result.invalid_rows;
+  const text = result.is_valid
+    ? `Load ${count(result.valid_rows, "row")}`
+    : `Load the ${count(result.valid_rows, "sound row")}, leave out ${left}`;
+  const button = make("button", { type: "button", id: "start" }, text);
+  button.onclick = () => whileBusy(button, () => start(file, !result.is_valid, onStarted));
+  return make("div", { className: "actions" }, button);
+}
+
+async function start(file, skipInvalid, onStarted) {
+  const place = byId("start-problem");
+  place.textContent = "";
+  try {
+    onStarted(await load(file, skipInvalid));
+  } catch (error) {
+    if (error instanceof Problem && error.errors.length) refuse(file, error);
+    else place.textContent = error instanceof Unreachable
+      ? "The connection broke before the answer: whether the file was taken is not known. Look into the list of batches before you load it again."
+      : error.message;
+  }
+}
+
+function refuse(file, error) {
+  announce(error.message);
+  const errors = error.errors?.length ? errorTable(error.errors) : [];
+  show(file, [make("p", {}, make("strong", {}, error.message)), ...errors], "bad");
+}
+
+function show(file, content, tone = "calm") {
+  panel.dataset.tone = tone;
+  panel.replaceChildren(make("h2", { id: "checked-heading" }, file.name), ...content.filter(Boolean));
+  panel.hidden = false;
+}
+
+const problemPlace = () => make("p", { id: "start-problem", className: "problem", role: "alert" });
+
+function warnings(texts) {
+  if (!texts.length) return [];
+  const items = texts.map((text) => make("li", {}, text));
+  return [make("h3", {}, count(texts.length, "warning")), make("ul", { className: "warnings" }, ...items)];
+}
+
+function errorTable(errors) {
+  const found = table("Errors of the file", ["Row", "Line", "Column", "Value", "What to do"]);
+  for (const { row, line: number, column, value, message } of errors.slice(0, SHOWN)) {
+    const shown = value === null ? "" : make("code", {}, value);
+    found.body.append(line(found, row || "whole file", number || "", column ?? "", shown, message));
+  }
+  const more = errors.length > SHOWN && make("p", {}, `The first ${SHOWN} of ${count(errors.length, "error")} are shown.`);
+  return [found.element, more];
+}
+
+function preview({ preview_hospitals: rows, total_rows }) {
+  const first = table("The first rows", ["Row", "Name", "Address", "Phone"]);
+  for (const { row, name, address, phone } of rows) {
+    first.body.append(line(first, row, name, address, phone ?? ""));
+  }
+  const text = rows.length < total_rows ? `The first ${rows.length} rows` : "The rows";
+  return [make("details", {}, make("summary", {}, text), first.element)];
+}

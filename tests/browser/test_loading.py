@@ -1,0 +1,162 @@
+"""From choosing a file to a batch that is completed."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.steps import (
+    FAULTY,
+    button,
+    choose,
+    expect_state,
+    fault,
+    held,
+    row,
+    start,
+)
+from tests.e2e.conftest import World
+from tests.harness import csv_file
+
+
+def test_a_sound_file_is_checked_at_once_loaded_and_ends_completed(page: Page, world: World):
+    choose(page, csv_file(20), "twenty.csv")
+
+    expect(page.get_by_role("heading", name="twenty.csv")).to_be_visible()
+    expect(page.locator("#checked")).to_contain_text("20 rows, no errors.")
+    assert world.hospitals("") == []
+
+    batch_id = start(page, csv_file(20), "twenty.csv")
+
+    expect(page.get_by_role("heading", name="twenty.csv")).to_be_visible()
+    expect_state(page, "Completed")
+    expect(page.locator("#state-figures")).to_contain_text("20 of 20")
+    expect(page.locator("#rows").get_by_role("row")).to_have_count(20 + 1)
+    expect(page.locator("#rows").get_by_text("Active", exact=True)).to_have_count(20)
+    expect(page).to_have_title(re.compile("^Completed · twenty.csv"))
+    assert len(held(world, batch_id)) == 20
+
+
+def test_rows_and_figures_move_while_the_batch_runs(page: Page, world: World):
+    world.fault(fault("slow", seconds=60))
+
+    start(page, csv_file(4))
+
+    expect(page.locator("#state-figures")).to_contain_text("3 of 4")
+    expect(row(page, 1)).to_contain_text("Created")
+    expect(row(page, 3)).to_contain_text("Being created")
+    assert page.get_by_role("progressbar").evaluate("bar => bar.value") == 0.75
+    expect(page).to_have_title(re.compile("^75 %"))
+
+
+def test_time_taken_goes_on_between_the_events(page: Page, world: World):
+    world.fault(fault("slow", seconds=60))
+    page.clock.install()
+    start(page, csv_file(4))
+    expect(page.locator("#state-figures")).to_contain_text("3 of 4")
+
+    page.clock.fast_forward("10:00")
+
+    expect(page.locator("#state-figures")).to_contain_text("10 min")
+
+
+def test_errors_stand_beside_the_rows_they_belong_to(page: Page):
+    choose(page, FAULTY, "faulty.csv")
+
+    errors = page.get_by_role("table", name="Errors of the file")
+    expect(errors.get_by_role("row")).to_have_count(2 + 1)
+    cells = errors.get_by_role("row").nth(2).get_by_role("cell")
+    expect(cells).to_have_text(
+        ["2", "3", "phone", "n/a", re.compile("^Write the phone as 7 to 15")]
+    )
+    expect(page.locator("#checked")).to_contain_text("2 errors in 2 of 3 rows. Nothing was sent.")
+
+
+def test_the_sound_rows_of_a_file_with_errors_are_loaded_without_the_others(
+    page: Page, world: World
+):
+    choose(page, FAULTY, "faulty.csv")
+
+    button(page, "Load the 1 sound row, leave out 2").click()
+
+    expect_state(page, "Completed")
+    expect(page.locator("#state-reason")).to_contain_text("2 rows of the file stayed out")
+    expect(page.locator("#rows").get_by_text("Failed", exact=True)).to_have_count(2)
+    expect(row(page, 2)).to_contain_text("phone")
+    assert held(world, page.url.rpartition("#")[2]) == ["Castle Moor Infirmary"]
+
+
+def test_a_file_that_is_wrong_as_a_whole_cannot_be_started(page: Page):
+    choose(page, "title,street\nA Hospital,1 Main Street\n")
+
+    errors = page.get_by_role("table", name="Errors of the file")
+    expect(errors).to_contain_text("whole file")
+    expect(page.get_by_role("button", name=re.compile("^Load"))).to_have_count(0)
+
+
+def test_warnings_are_shown_and_do_not_stand_in_the_way(page: Page):
+    twice = csv_file(1) + csv_file(1).partition("\n")[2]
+
+    choose(page, twice)
+
+    expect(page.get_by_role("heading", name="1 warning")).to_be_visible()
+    expect(button(page, "Load 2 rows")).to_be_visible()
+
+
+def test_what_is_no_csv_file_is_refused_with_the_services_own_words(page: Page, console):
+    console.foresee("status of 415")
+    page.goto("/dashboard")
+    photo = {"name": "photo.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
+
+    page.get_by_label("Choose a file").set_input_files(photo)  # type: ignore[arg-type]
+
+    expect(page.locator("#checked")).to_contain_text("Send a CSV file: a name that ends in .csv")
+
+
+def test_a_file_can_be_dropped_anywhere_and_the_browser_does_not_open_it(page: Page):
+    page.goto("/dashboard")
+
+    is_opened = page.evaluate(
+        """content => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([content], "dropped.csv", { type: "text/csv" }));
+            const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+            return document.getElementById("batches-heading").dispatchEvent(drop);
+        }""",
+        csv_file(2),
+    )
+
+    assert not is_opened
+    expect(page.get_by_role("heading", name="dropped.csv")).to_be_visible()
+    expect(button(page, "Load 2 rows")).to_be_visible()
+
+
+def test_names_and_values_are_text_whatever_they_hold(page: Page):
+    name = "<img src=x onerror=alert(1)>"
+
+    start(page, f'name,address,phone\n{name},"1 <b>Main</b> Street",\n', f"{name}.csv")
+
+    expect_state(page, "Completed")
+    expect(row(page, 1)).to_contain_text(name)
+    expect(page.get_by_role("heading", name=f"{name}.csv")).to_be_visible()
+    assert page.locator("main img").count() == 0
+
+
+def test_of_many_rows_the_first_200_are_in_the_page(page: Page):
+    start(page, csv_file(250))
+
+    expect_state(page, "Completed")
+    expect(page.locator("#rows tbody tr")).to_have_count(200)
+    expect(page.locator("#rows-note")).to_have_text(
+        "The first 200 of 250 rows are shown; the report has all."
+    )
+    expect(page.get_by_role("button", name="All 250")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_lost_answer_to_a_start_says_what_is_not_known(page: Page, console):
+    console.foresee("ERR_FAILED")
+    choose(page, csv_file(2))
+    page.route("**/hospitals/bulk", lambda route: route.abort())
+
+    button(page, "Load 2 rows").click()
+
+    expect(page.get_by_role("alert").filter(has_text="is not known")).to_be_visible()
