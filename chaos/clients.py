@@ -87,15 +87,15 @@ class Clients:
             return self._chosen_for_failed(entry)
         if entry.cancelled_at is not None and self._luck.random() < LEFT_CANCELLED:
             return None
-        if entry.plan.unsound and self._luck.random() < 0.2:
+        if entry.plan.unsound and self._luck.random() < 0.3:
             return self._correct(entry)
         return self._chosen_for_resumable(entry)
 
     def _chosen_for_failed(self, entry: Entry) -> Work | None:
         chance = self._luck.random()
-        if entry.status == "failed" and chance < 0.3:
+        if entry.status == "failed" and chance < 0.4:
             return self._correct(entry)
-        return self._requests.abandon(entry) if chance < 0.36 else None
+        return self._requests.abandon(entry) if chance < 0.46 else None
 
     def _chosen_for_resumable(self, entry: Entry) -> Work | None:
         chance = self._luck.random()

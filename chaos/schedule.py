@@ -184,7 +184,7 @@ ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
     at_s, number = 0.0, 0
     while True:
-        at_s += luck.expovariate(1 / 1.3)
+        at_s += luck.expovariate(1 / 1.1)
         number += 1
         rows = luck.choice((1, 1, 2, 3, 5, 8, 20))
         identical = luck.choice((0, 0, 2, 3)) if rows >= 3 else 0
