@@ -18,7 +18,7 @@ INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 DESCRIPTION = """
 Runs the real service against the local directory, breaks everything that can break, and compares
 what the directory holds with what was uploaded. Exit status 0: every accepted row is there, once,
-active, and nothing else was touched.
+active, as corrected; no cancelled batch went on by itself; and nothing else was touched.
 """
 
 
@@ -69,7 +69,8 @@ def _options() -> argparse.ArgumentParser:
         "--least",
         type=int,
         default=10,
-        help="requests that must meet each kind of fault, or the run failed (%(default)s)",
+        help="requests that must meet each kind of fault, and cancels, corrections and the like, "
+        "or the run failed (%(default)s)",
     )
     options.add_argument(
         "--folder", type=Path, help="for logs and checkpoints (one that is removed if it held)"

@@ -67,14 +67,17 @@ class Checkpoints:
         return mended
 
     def _read(self, name: str) -> Seen | None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             document = json.loads((self.folder / f"{name}.json").read_bytes())
-            first = document["rows"][0]
             return Seen(
                 batch_id=document["batch_id"],
                 status=document["status"],
                 updated_at=datetime.fromisoformat(document["updated_at"]).timestamp(),
-                content=(first["name"], first["address"], first["phone"] or ""),
+                file_name=document["file_name"],
+                runs=document["resume_count"],
+                rows=tuple(
+                    (row["name"], row["address"], row["phone"] or "") for row in document["rows"]
+                ),
             )
         return None
 

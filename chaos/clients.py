@@ -1,252 +1,123 @@
-"""Users: some careful, some impatient. They know only what the service tells them."""
+"""Users: some careful, some impatient, some negligent."""
 
 import asyncio
-import contextlib
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
-from datetime import datetime
+from collections.abc import Coroutine
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
-import httpx
-
-from chaos.files import csv_of
-from chaos.journal import Journal
-from chaos.ledger import Entry, Ledger, Seen
-from chaos.schedule import Manner, Upload
+from chaos.ledger import Entry, Ledger
+from chaos.requests import Requests
+from chaos.schedule import End, Upload
 from chaos.service import Service
 from chaos.verdict import Answer
 
-PATIENCE_S = 60.0
-UNREACHABLE_S = 4.0  # a client tries for so long to connect
-ASYNC = {"Prefer": "respond-async"}
-BOUNDARY = "chaos"
 LOOK_EVERY_S = 0.4
 POLL_EVERY_S = 0.15
 CLEAN_EVERY_S = 5.0
+CANCELLED = 0.04  # of the batches that are asked for and run
+LEFT_CANCELLED = 0.7  # of the looks at a cancelled batch: does it stay as it is?
+KILLED_AFTER_CORRECTION = 0.3
 
-
-class _WentAway(Exception):
-    """The client broke its request off."""
+Work: TypeAlias = Coroutine[Any, Any, None]
 
 
 class Clients:
-    """Everybody who talks to the service.
+    """Everybody who talks to the service, and what they choose to do."""
 
-    Attributes:
-        counts: What they did.
-        failures: Answers that no user should ever get.
-    """
-
-    def __init__(self, service: Service, ledger: Ledger, journal: Journal, luck: Random) -> None:
-        self.counts: Counter[str] = Counter()
-        self.failures: list[str] = []
+    def __init__(self, requests: Requests, service: Service, ledger: Ledger, luck: Random) -> None:
+        self._requests = requests
         self._service = service
         self._ledger = ledger
-        self._journal = journal
         self._luck = luck
-        self._http = httpx.AsyncClient(
-            base_url=service.url, trust_env=False, timeout=PATIENCE_S, limits=httpx.Limits()
-        )
-        self._busy: set[str] = set()  # batches that somebody resumes or abandons
-
-    async def close(self) -> None:
-        """Hang up."""
-        await self._http.aclose()
-
-    # --- Uploads ----------------------------------------------------------------------------------
+        self._busy: set[str] = set()  # batches that somebody resumes, corrects or abandons
 
     async def upload(self, plan: Upload) -> None:
-        """Upload a file and note what the client knows afterwards."""
-        entry = self._ledger.begin(plan)
-        self.counts["uploads"] += 1
-        self.counts["rows"] += plan.rows
-        try:
-            answer = self._understood(await self._send_when_it_serves(plan), entry)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            answer = Answer.NOT_SENT
-        except (httpx.HTTPError, _WentAway, TimeoutError):
-            answer = Answer.UNKNOWN
-        self._ledger.answered(entry, answer, time.time())
-        self.counts[f"uploads {answer}"] += 1
-        self._journal.note(
-            f"upload {plan.number}: {plan.rows} rows, {plan.identical} identical, {plan.manner}: "
-            f"{answer}, batch {entry.batch_id}"
-        )
-        if plan.end_after is not None and answer is Answer.ACCEPTED:
-            await self._service.end_at_once(plan.end_after, "right after an answer")
-
-    async def _send_when_it_serves(self, plan: Upload) -> httpx.Response:
-        """Send the file; again for a while when there was no connection, so nothing was sent."""
-        deadline_s = time.monotonic() + UNREACHABLE_S
-        while True:
-            try:
-                return await self._send(plan)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                if time.monotonic() >= deadline_s:
-                    raise
-            await asyncio.sleep(LOOK_EVERY_S)
-
-    async def _send(self, plan: Upload) -> httpx.Response:
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        body = _multipart(csv_of(plan.contents))
-        if plan.manner is Manner.BREAKS_OFF:
-            headers["Content-Length"] = str(len(body))
-            return await self._post(headers, _broken_off(body, plan.patience_s))
-        if plan.manner is Manner.ASYNC:
-            headers |= ASYNC
-        patience_s = plan.patience_s if plan.manner is Manner.LEAVES else None
-        async with asyncio.timeout(patience_s):
-            return await self._post(headers, body)
-
-    async def _post(
-        self, headers: dict[str, str], body: bytes | AsyncIterator[bytes]
-    ) -> httpx.Response:
-        return await self._http.post("/hospitals/bulk", content=body, headers=headers)
-
-    def _understood(self, answer: httpx.Response, entry: Entry) -> Answer:
-        if answer.status_code in (200, 202):
-            self._see(answer.json(), entry)
-            return Answer.ACCEPTED
-        if answer.status_code != 503:
-            self._odd(f"upload {entry.plan.number}", answer)
-        return Answer.REFUSED
-
-    # --- What becomes of batches ------------------------------------------------------------------
+        """Upload a file, cancel its batch if so planned, and have the service end after it."""
+        entry = await self._requests.upload(plan)
+        if entry.answer is not Answer.ACCEPTED:
+            return
+        if plan.cancel_after_s is not None:
+            await asyncio.sleep(plan.cancel_after_s)
+            await self._requests.cancel(entry)
+        if plan.end_after is not None:
+            await self._end(plan.end_after)
 
     async def tend(self) -> None:
-        """Resume what is resumable, take back some of it and what has failed; never ends."""
+        """Resume and correct what has stopped, and take back some of it; never ends."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
-                for batch_id in await self._stopped():
-                    if batch_id in self._busy:
+                for entry in await self._stopped():
+                    if entry.batch_id is None or entry.batch_id in self._busy:
                         continue
-                    work = self._chosen(batch_id)
+                    work = self._chosen(entry)
                     if work is not None:
-                        self._busy.add(batch_id)
-                        tasks.create_task(self._alone(batch_id, work))
+                        self._busy.add(entry.batch_id)
+                        tasks.create_task(self._alone(entry.batch_id, work))
 
     async def poll(self) -> None:
-        """Ask for the progress of this and that batch; never ends."""
+        """Ask for the progress of this and that batch, and cancel a few; never ends."""
         while True:
             await asyncio.sleep(POLL_EVERY_S)
             kept = [entry for entry in self._ledger.entries if entry.kept]
             if kept:
-                await self.ask(self._luck.choice(kept[-30:]))
+                entry = self._luck.choice(kept[-30:])
+                status = await self._requests.ask(entry)
+                if status == "processing" and self._luck.random() < CANCELLED:
+                    await self._requests.cancel(entry)
 
     async def clean(self) -> None:
-        """Have old batches forgotten; never ends."""
+        """Have old batches forgotten and abandoned; never ends."""
         while True:
             await asyncio.sleep(CLEAN_EVERY_S)
-            with contextlib.suppress(httpx.HTTPError):
-                answer = await self._http.post("/hospitals/progress/cleanup")
-                if answer.status_code == 200:
-                    self.counts["cleanups"] += 1
-                    self.counts["batches cleaned up"] += answer.json()["cleaned"]
+            await self._requests.clean()
 
-    async def ask(self, entry: Entry) -> str | None:
-        """Ask for an upload's progress; return the batch's status, None without an answer."""
-        with contextlib.suppress(httpx.HTTPError):
-            answer = await self._http.get(f"/hospitals/progress/{entry.batch_id}", timeout=10.0)
-            if answer.status_code == 200:
-                self._see(answer.json(), entry)
-                return str(answer.json()["status"])
-            if answer.status_code != 404:  # cleaned up or abandoned meanwhile
-                self._odd(f"progress of {entry.batch_id}", answer)
-        return None
-
-    async def resume(self, batch_id: str, *, wait: bool = False, patience_s: float = 60.0) -> None:
-        """Resume a batch; others may do so at the same time."""
-        with contextlib.suppress(httpx.HTTPError, TimeoutError):
-            async with asyncio.timeout(patience_s):
-                answer = await self._http.post(
-                    f"/hospitals/resume/{batch_id}", headers={} if wait else ASYNC
-                )
-            self._journal.note(f"batch {batch_id}: resume answered {answer.status_code}")
-            if answer.status_code in (200, 202):
-                self.counts["resumes"] += 1
-            elif answer.status_code not in (404, 409, 503):
-                self._odd(f"resume of {batch_id}", answer)
-
-    async def abandon(self, batch_id: str) -> None:
-        """Take a batch back."""
-        entry = self._ledger.of_batch(batch_id)
-        if entry is None:
-            return
-        entry.taken_back += 1
-        with contextlib.suppress(httpx.HTTPError):
-            answer = await self._http.delete(f"/hospitals/batch/{batch_id}/abandon")
-            self._journal.note(f"batch {batch_id}: abandon answered {answer.status_code}")
-            if answer.status_code == 200:
-                entry.abandoned = True
-                self.counts["abandons"] += 1
-            elif answer.status_code == 409:
-                entry.taken_back -= 1  # nothing was deleted, nothing is forgotten
-            elif answer.status_code not in (404, 503):
-                self._odd(f"abandon of {batch_id}", answer)
-
-    async def _stopped(self) -> list[str]:
-        """Return the resumable batches, and those that can only be taken back."""
+    async def _stopped(self) -> list[Entry]:
+        """Return the batches that somebody should see to."""
         stopped = [
-            entry.batch_id
+            entry
             for entry in self._ledger.entries
-            if entry.kept and entry.batch_id and entry.status in ("failed", "abandoning")
+            if entry.kept and entry.status in ("failed", "abandoning")
         ]
-        with contextlib.suppress(httpx.HTTPError):
-            answer = await self._http.get("/hospitals/resumable", timeout=10.0)
-            if answer.status_code == 200:
-                stopped += [batch["batch_id"] for batch in answer.json()]
-        return stopped
+        stopped += [entry for entry in await self._requests.resumable() if entry not in stopped]
+        return [entry for entry in stopped if not entry.plan.neglected]
 
-    def _chosen(self, batch_id: str) -> Coroutine[Any, Any, None] | None:
-        entry = self._ledger.of_batch(batch_id)
-        if entry is not None and entry.status in ("failed", "abandoning"):
-            return self.abandon(batch_id) if self._luck.random() < 0.3 else None
+    def _chosen(self, entry: Entry) -> Work | None:
+        if entry.status in ("failed", "abandoning"):
+            return self._chosen_for_failed(entry)
+        if entry.cancelled_at is not None and self._luck.random() < LEFT_CANCELLED:
+            return None
+        if entry.plan.unsound and self._luck.random() < 0.3:
+            return self._correct(entry)
+        return self._chosen_for_resumable(entry)
+
+    def _chosen_for_failed(self, entry: Entry) -> Work | None:
+        chance = self._luck.random()
+        if entry.status == "failed" and chance < 0.4:
+            return self._correct(entry)
+        return self._requests.abandon(entry) if chance < 0.46 else None
+
+    def _chosen_for_resumable(self, entry: Entry) -> Work | None:
         chance = self._luck.random()
         if chance < 0.25:
-            return self.resume(batch_id)
+            return self._requests.resume(entry)
         if chance < 0.35:
-            return self.resume(batch_id, wait=True)
+            return self._requests.resume(entry, wait=True)
         if chance < 0.45:
-            return self.resume(batch_id, wait=True, patience_s=self._luck.uniform(0.0, 0.5))
-        return self.abandon(batch_id) if chance < 0.55 else None
+            patience_s = self._luck.uniform(0.0, 0.5)
+            return self._requests.resume(entry, wait=True, patience_s=patience_s)
+        return self._requests.abandon(entry) if chance < 0.55 else None
 
-    async def _alone(self, batch_id: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _correct(self, entry: Entry) -> None:
+        """Correct what can be; at times the service ends as soon as that was told."""
+        if await self._requests.correct(entry) and self._luck.random() < KILLED_AFTER_CORRECTION:
+            await self._end(End(by_kill=True))
+
+    async def _alone(self, batch_id: str, work: Work) -> None:
         try:
             await work
         finally:
             self._busy.discard(batch_id)
 
-    # --- What they see ----------------------------------------------------------------------------
-
-    def _see(self, told: dict[str, Any], entry: Entry) -> None:
-        """Note a progress, or a result, which has no time: `completed` holds from now on."""
-        content, batch_id = entry.plan.contents[0], told["batch_id"]
-        if "updated_at" in told:
-            updated_at = datetime.fromisoformat(told["updated_at"]).timestamp()
-            self._ledger.see(Seen(batch_id, told["status"], updated_at, content))
-        elif told["status"] == "completed":
-            self._ledger.see(Seen(batch_id, "completed", time.time(), content))
-        else:
-            self._ledger.learn(entry, batch_id)
-
-    def _odd(self, what: str, answer: httpx.Response) -> None:
-        failure = f"{what} was answered {answer.status_code}: {answer.text[:300]}"
-        self.failures.append(failure)
-        self._journal.note(f"WRONG {failure}")
-
-
-def _multipart(content: bytes) -> bytes:
-    head = (
-        f"--{BOUNDARY}\r\nContent-Disposition: form-data; "
-        'name="file"; filename="hospitals.csv"\r\nContent-Type: text/csv\r\n\r\n'
-    )
-    return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-async def _broken_off(body: bytes, after_s: float) -> AsyncIterator[bytes]:
-    yield body[: len(body) // 2]
-    await asyncio.sleep(after_s)
-    raise _WentAway
+    async def _end(self, end: End) -> None:
+        await self._service.end_at_once(end, "right after an answer")

@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-from chaos.clients import Clients
 from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Entry, Ledger
+from chaos.requests import Requests
 from chaos.service import Service
 from chaos.upstream import Upstream
 
@@ -22,28 +22,32 @@ async def heal(service: Service, upstream: Upstream, journal: Journal) -> None:
     await service.restart_plainly()
 
 
-async def settle(clients: Clients, inspector: Inspector, ledger: Ledger, journal: Journal) -> None:
-    """Resume and abandon until nothing is left to do, or the deadline has passed."""
+async def settle(
+    requests: Requests, inspector: Inspector, ledger: Ledger, journal: Journal
+) -> None:
+    """Resume, correct and abandon until nothing is left to do, or the deadline has passed."""
     deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         inspector.look()
         open_entries = [entry for entry in ledger.entries if entry.kept and not _is_done(entry)]
         if not open_entries:
             break
-        await asyncio.gather(*(_go_on(clients, entry) for entry in open_entries[:AT_A_TIME]))
+        await asyncio.gather(*(_go_on(requests, entry) for entry in open_entries[:AT_A_TIME]))
         await asyncio.sleep(ROUND_S)
     for entry in ledger.entries:  # what the service says now, not only what its checkpoints say
         if entry.kept:
-            await clients.ask(entry)
+            await requests.ask(entry)
     journal.note("the end: every batch is at rest")
 
 
-async def _go_on(clients: Clients, entry: Entry) -> None:
-    match await clients.ask(entry):
+async def _go_on(requests: Requests, entry: Entry) -> None:
+    match await requests.ask(entry):
         case "resumable":
-            await clients.resume(str(entry.batch_id))
-        case "failed" | "abandoning":
-            await clients.abandon(str(entry.batch_id))
+            await requests.resume(entry)
+        case "failed":
+            await requests.correct(entry)
+        case "abandoning":
+            await requests.abandon(entry)
         case _:
             return
 

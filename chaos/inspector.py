@@ -22,7 +22,7 @@ class Inspector:
 
     def look(self) -> None:
         """See what the service keeps, whether it runs or not."""
-        self._ledger.see_kept(self._service.checkpoints.kept(self._ledger.batch_ids))
+        self._ledger.see_kept(self._service.checkpoints.kept(self._ledger.batch_ids), time.time())
 
     async def inspect(self, *, final: bool) -> None:
         """Compare all that the directory has with all that is known to be due.

@@ -1,10 +1,12 @@
 """What was sent and what was seen of it: one entry for each upload."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
-from chaos.files import Content
+from chaos.files import Content, corrected, file_name, is_sound
 from chaos.journal import Journal
+from chaos.scale import RETENTION_S
 from chaos.schedule import Upload
 from chaos.verdict import Answer, Finding, Standing, Wrong
 
@@ -15,6 +17,8 @@ UNCHECKED_S = 1.0
 # The service is done with a request whose client has left, one way or the other, after this.
 HANDLED_S = 5.0
 
+STOPPED = ("resumable", "failed")
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -22,13 +26,17 @@ class Seen:
 
     Attributes:
         updated_at: Seconds since the epoch, by the service's clock, which is ours.
-        content: Its first row, which tells whose it is.
+        file_name: What tells whose it is.
+        runs: How often it was run again, by a resume or by itself.
+        rows: What they hold; of a checkpoint only.
     """
 
     batch_id: str
     status: str
     updated_at: float
-    content: Content
+    file_name: str
+    runs: int = 0
+    rows: tuple[Content, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,6 +50,14 @@ class Entry:
         abandoned: An abandon was answered with 200.
         completed_in: The directory's life in which it was first seen completed.
         unchecked: It completed just when the directory forgot: no listing could show it.
+        stopped_at: Since when it was resumable or failed when last seen (seconds since the epoch).
+        outlived: It went when it had been stopped for so long that retention takes it back.
+        cancelled_at: When a cancel that still holds was told (seconds since the epoch).
+        cancelled_run: The run that was cancelled, by its number.
+        resumed_until: Until when a resume that was sent may be carried out (since the epoch).
+        rows: What each row may hold: more than one content while the outcome of a correction is
+            not known.
+        contents: Every content that a row ever had or was to get.
     """
 
     plan: Upload
@@ -56,17 +72,38 @@ class Entry:
     damaged: bool = False
     completed_in: int | None = None
     unchecked: bool = False
+    stopped_at: float = inf
+    outlived: bool = False
+    cancelled_at: float | None = None
+    cancelled_run: int = 0
+    resumed_until: float = 0.0
+    rows: list[tuple[Content, ...]] = field(init=False)
+    contents: list[Content] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.contents = list(self.plan.contents)
+        self.rows = [(content,) for content in self.contents]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the outcome of a correction is not known."""
+        return any(len(possible) > 1 for possible in self.rows)
+
+    @property
+    def retained(self) -> bool:
+        """Whether retention took it back, as far as can be told from outside."""
+        return self.outlived and not (self.kept or self.damaged or self.taken_back)
 
 
 class Ledger:
-    """Every upload, found by batch id or content.
+    """Every upload, found by batch id or the name of its file.
 
     The directory lives several lives: it forgets everything at the end of each.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._by_content: dict[Content, Entry] = {}
+        self._by_file: dict[str, Entry] = {}
         self._by_batch: dict[str, Entry] = {}
         self.entries: list[Entry] = []
         self.findings: dict[Finding, None] = {}  # a set that keeps its order
@@ -82,7 +119,7 @@ class Ledger:
         """Enter an upload that is about to be sent."""
         entry = Entry(plan)
         self.entries.append(entry)
-        self._by_content |= dict.fromkeys(plan.contents, entry)
+        self._by_file[file_name(plan.number)] = entry
         return entry
 
     def answered(self, entry: Entry, answer: Answer, now: float) -> None:
@@ -95,19 +132,28 @@ class Ledger:
 
     def see(self, seen: Seen) -> None:
         """Take note of one batch; what is older than what is known already tells nothing."""
-        entry = self._by_content.get(seen.content)
+        entry = self._by_file.get(seen.file_name)
         if entry is None:
             self.found(Finding(Wrong.LOST, f"{seen} belongs to no upload"))
             return
         self.learn(entry, seen.batch_id)
-        if seen.updated_at < entry.updated_at or seen.status == entry.status:
+        self._check_cancel(entry, seen)
+        self._check_rows(entry, seen)
+        if seen.updated_at < entry.updated_at or entry.status == seen.status == "completed":
+            return
+        entry.updated_at = seen.updated_at
+        if seen.status in STOPPED:
+            entry.stopped_at = seen.updated_at
+        elif seen.status != "abandoning":
+            entry.stopped_at = inf
+        if seen.status == entry.status:
             return
         self._journal.note(
             f"upload {entry.plan.number}, batch {seen.batch_id}: {entry.status} -> {seen.status}"
         )
         if entry.status == "completed":
             self.found(Finding(Wrong.LOST, f"{seen} was completed: {_standing(entry)}"))
-        entry.status, entry.updated_at = seen.status, seen.updated_at
+        entry.status = seen.status
         if seen.status == "completed":
             entry.completed_in = self.life
             entry.unchecked = seen.updated_at < self._forgotten_at + UNCHECKED_S
@@ -120,13 +166,40 @@ class Ledger:
         elif entry.batch_id != batch_id:
             self.found(Finding(Wrong.DOUBLED, f"{batch_id}: a second batch of {_standing(entry)}"))
 
-    def see_kept(self, kept: Iterable[Seen]) -> None:
-        """Take note of every batch that the service keeps: of the others it has none."""
+    def resuming(self, entry: Entry) -> None:
+        """Note that a resume is about to be sent: from now on the batch may go on."""
+        entry.cancelled_at, entry.resumed_until = None, inf
+
+    def resumed(self, entry: Entry, now: float, *, answered: bool) -> None:
+        """Note that the client of a resume has its answer, or has none and gave up."""
+        entry.resumed_until = now if answered else now + HANDLED_S
+
+    def cancelled(self, entry: Entry, asked_at: float, now: float, run: int) -> None:
+        """Note that a cancel of *run* was told at *now*; a resume may have overtaken it."""
+        if asked_at > entry.resumed_until:
+            entry.cancelled_at, entry.cancelled_run = now, run
+
+    def correcting(self, entry: Entry, row: int) -> Content:
+        """Return the content that a row is about to get by a correction: it may, from now on."""
+        content = corrected(entry.plan.contents[row - 1], len(entry.contents))
+        entry.contents.append(content)
+        entry.rows[row - 1] += (content,)
+        return content
+
+    def corrected(self, entry: Entry, row: int, content: Content, *, made: bool) -> None:
+        """Note that a correction was made, or was refused."""
+        others = tuple(old for old in entry.rows[row - 1] if old != content)
+        entry.rows[row - 1] = (content,) if made else others
+
+    def see_kept(self, kept: Iterable[Seen], now: float) -> None:
+        """Take note of every batch that the service keeps at *now*: of the others it has none."""
         batches = {seen.batch_id: seen for seen in kept}
         for seen in batches.values():
             self.see(seen)
         for entry in self.entries:
-            entry.kept = entry.batch_id in batches
+            was_kept, entry.kept = entry.kept, entry.batch_id in batches
+            if was_kept and not entry.kept:
+                entry.outlived = now - entry.stopped_at >= RETENTION_S
             if entry.kept and entry.abandoned:
                 self.found(Finding(Wrong.LOST, f"abandoned, yet kept: {_standing(entry)}"))
 
@@ -140,13 +213,15 @@ class Ledger:
         return [
             Standing(
                 upload=entry.plan.number,
-                rows=entry.plan.contents,
+                rows=_wanted(entry),
+                others=tuple(filter(is_sound, entry.contents)),
+                undecided=entry.undecided,
                 answer=entry.answer,
                 batch_id=entry.batch_id,
                 status=entry.status,
                 kept=entry.kept,
                 checked=self._is_checked(entry),
-                taken_back=entry.abandoned or entry.taken_back > 0,
+                taken_back=entry.abandoned or entry.taken_back > 0 or entry.outlived,
                 damaged=entry.damaged,
                 handled=entry.answer is Answer.UNKNOWN and now - entry.answered_at > HANDLED_S,
             )
@@ -159,10 +234,38 @@ class Ledger:
             self.findings[finding] = None
             self._journal.note(f"WRONG {finding.kind}: {finding.what}")
 
+    def _check_cancel(self, entry: Entry, seen: Seen) -> None:
+        """Find out a cancelled batch that goes on though nobody resumed it."""
+        if entry.cancelled_at is None:
+            return
+        if (
+            seen.status == "completed"
+            or seen.runs > entry.cancelled_run
+            or (seen.status == "activating" and seen.updated_at > entry.cancelled_at)
+        ):
+            what = f"cancelled in run {entry.cancelled_run}, then {seen.status} in run {seen.runs}"
+            self.found(Finding(Wrong.WENT_ON, f"{what}: {_standing(entry)}"))
+            entry.cancelled_at = None
+
+    def _check_rows(self, entry: Entry, seen: Seen) -> None:
+        """Find out a correction that was told and is not on disk; learn which of others are."""
+        for row, (content, possible) in enumerate(zip(seen.rows, entry.rows, strict=False), 1):
+            if content not in possible:
+                what = f"row {row} holds {content}, not {possible}: {_standing(entry)}"
+                self.found(Finding(Wrong.UNDONE, what))
+            elif seen.status == "completed":  # no correction comes after it
+                entry.rows[row - 1] = (content,)
+
     def _is_checked(self, entry: Entry) -> bool:
         if entry.completed_in is None:
             return False
         return entry.unchecked or entry.completed_in < self.life
+
+
+def _wanted(entry: Entry) -> tuple[Content, ...]:
+    """Return what the directory is to have of the rows whose content is decided."""
+    decided = (possible[0] for possible in entry.rows if len(possible) == 1)
+    return tuple(content for content in decided if is_sound(content))
 
 
 def _standing(entry: Entry) -> str:

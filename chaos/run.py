@@ -14,9 +14,10 @@ from chaos.ending import heal, settle
 from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Ledger
+from chaos.requests import Requests
 from chaos.schedule import schedule
 from chaos.service import Service
-from chaos.table import Result
+from chaos.table import Deed, Result
 from chaos.trouble import Trouble
 from chaos.upstream import Upstream
 from scripts.processes import DidNotStart
@@ -35,7 +36,7 @@ async def run(folder: Path, minutes: float, seed: int, least: int) -> Result:
         folder: Where logs, checkpoints and the journal go.
         minutes: How long; healing and comparing come on top.
         seed: Of the schedule.
-        least: Requests that must meet each kind of fault.
+        least: Requests that must meet each kind of fault, and deeds of each kind.
     """
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(Journal(folder / "journal.log"))
@@ -53,8 +54,9 @@ async def _run(
     stack.push_async_callback(upstream.close)
     service = Service(folder, ports[1], upstream.url, ledger, journal)
     stack.push_async_callback(service.close)
-    clients = Clients(service, ledger, journal, Random(f"{seed} clients"))
-    stack.push_async_callback(clients.close)
+    requests = Requests(service.url, ledger, journal)
+    stack.push_async_callback(requests.close)
+    clients = Clients(requests, service, ledger, Random(f"{seed} clients"))
     inspector = Inspector(service, upstream, ledger, journal)
     trouble = Trouble(steps, service, upstream, clients, inspector, ledger, journal)
 
@@ -72,16 +74,16 @@ async def _run(
             _looking(inspector),
         )
         await heal(service, upstream, journal)
-        await settle(clients, inspector, ledger, journal)
+        await settle(requests, inspector, ledger, journal)
         await inspector.inspect(final=True)
     except* DidNotStart as group:
         broken += [str(error) for error in group.exceptions]
     return Result(
         least=least,
-        counts=_counted(ledger, clients.counts, service.counts),
+        counts=_counted(ledger, requests.counts, service.counts),
         faulted=await upstream.faulted() if not broken else Counter(),
         findings=list(ledger.findings),
-        failures=broken + service.failures + clients.failures + upstream.failures,
+        failures=broken + service.failures + requests.failures + upstream.failures,
     )
 
 
@@ -114,7 +116,7 @@ def _looking(inspector: Inspector) -> Callable[[], Awaitable[None]]:
 
 
 def _counted(ledger: Ledger, *counted: Counter[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = dict.fromkeys(Deed, 0)
     for counter in counted:
         counts |= dict(sorted(counter.items()))
     entries = ledger.entries
@@ -122,7 +124,11 @@ def _counted(ledger: Ledger, *counted: Counter[str]) -> dict[str, int]:
     counts["completed while the directory forgot (exempt)"] = sum(
         entry.unchecked for entry in entries
     )
+    counts["completed, a correction undecided (exempt)"] = sum(
+        entry.status == "completed" and entry.undecided for entry in entries
+    )
     counts["batches with a damaged checkpoint (apart)"] = sum(entry.damaged for entry in entries)
+    counts[Deed.RETENTIONS] = sum(entry.retained for entry in entries)
     return counts
 
 

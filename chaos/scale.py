@@ -10,6 +10,7 @@ GRACE_S = 1.0  # really 8
 WAKE_S = 3.0  # really 90
 PATIENCE_S = 1.0  # of the service with one request; really 30
 CLEANUP_AGE_S = 8.0  # really a day
+RETENTION_S = 5.0  # really a week; most batches that are looked after are resumed earlier
 
 # A create that is carried out later than SETTLE_S after the directory answered again is outside
 # the promise (README, "Limits"; docs/decisions/0002): nobody outside the directory can rule it
@@ -30,5 +31,6 @@ SERVICE: dict[str, str | float] = {
     "http_timeout_seconds": PATIENCE_S,
     "http_connect_timeout_seconds": 1.0,
     "progress_cleanup_hours": CLEANUP_AGE_S / 3600,
+    "resumable_retention_hours": RETENTION_S / 3600,
 }
 DIRECTORY = ("--create-seconds", str(CREATE_S), "--period", str(PERIOD_S))

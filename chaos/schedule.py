@@ -1,8 +1,8 @@
 """What is done and when, drawn from one seed before anything starts.
 
 Each track has its own luck, so a longer run begins as a shorter one does, and a change of one
-track leaves the others alone. What actors do in answer to what they see (resume or abandon) is
-drawn as it comes, and is not repeatable to the moment.
+track leaves the others alone. What actors do in answer to what they see (resume, correct, abandon)
+is drawn as it comes, and is not repeatable to the moment.
 
 What is provably outside the promise is not drawn: late work later than `scale.LATE_S` (see there),
 somebody who changes our own batches in the directory, bits that flip in a checkpoint so that it
@@ -62,11 +62,14 @@ class Upload:
     identical: int
     manner: Manner
     patience_s: float  # of a client that leaves
-    end_after: End | None  # the service ends as soon as its answer is there
+    end_after: End | None  # the service ends as soon as the last answer is there
+    unsound: int = 0  # rows that the service is told to skip
+    cancel_after_s: float | None = None  # of one that does not wait: after it was accepted
+    neglected: bool = False  # nobody sees to what has stopped, until retention does
 
     @property
     def contents(self) -> tuple[Content, ...]:
-        return contents(self.number, self.rows, self.identical)
+        return contents(self.number, self.rows, self.identical, self.unsound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +184,29 @@ ONE_ENDPOINT = (FaultKind.REJECT, FaultKind.FULL, FaultKind.PARTIAL)
 def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
     at_s, number = 0.0, 0
     while True:
-        at_s += luck.expovariate(1 / 1.3)
+        at_s += luck.expovariate(1 / 1.1)
         number += 1
         rows = luck.choice((1, 1, 2, 3, 5, 8, 20))
+        identical = luck.choice((0, 0, 2, 3)) if rows >= 3 else 0
+        manner = luck.choices(list(Manner), (5, 7, 3, 1))[0]
+        cancel_after_s = luck.choice((None, None, None, 0.0, luck.uniform(0.0, 0.6)))
+        if manner is not Manner.ASYNC:
+            cancel_after_s = None
         yield (
             at_s,
             Upload(
                 number=number,
                 rows=rows,
-                identical=luck.choice((0, 0, 2, 3)) if rows >= 3 else 0,
-                manner=luck.choices(list(Manner), (5, 7, 3, 1))[0],
+                identical=identical,
+                manner=manner,
                 patience_s=luck.uniform(0.0, 0.5),
-                end_after=luck.choices(ENDS_AFTER_ANSWERS, (18, 2, 1))[0],
+                # Often right after a cancel: what it told has to be on disk by then.
+                end_after=luck.choices(
+                    ENDS_AFTER_ANSWERS, (18, 2, 1) if cancel_after_s is None else (2, 3, 1)
+                )[0],
+                unsound=min(luck.choice((0, 0, 0, 1, 2)), rows - max(identical, 1)),
+                cancel_after_s=cancel_after_s,
+                neglected=luck.random() < 0.3,
             ),
         )
 

@@ -65,7 +65,8 @@ class Service:
         async with self._lock:
             await self._end(bounce.end)
             for damage, luck in bounce.damages:
-                self._ledger.see_kept(self.checkpoints.kept(self._ledger.batch_ids))
+                kept = self.checkpoints.kept(self._ledger.batch_ids)
+                self._ledger.see_kept(kept, time.time())
                 self._note_damage(damage.value, self.checkpoints.damage(damage, luck))
             await asyncio.sleep(bounce.down_s)
             for end in bounce.starts_cut_short:

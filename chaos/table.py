@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from chaos.verdict import Finding, Wrong
 from directory.faults import FaultKind
@@ -10,12 +11,22 @@ from directory.faults import FaultKind
 SHOWN = 20  # findings printed; the journal has all
 
 
+class Deed(StrEnum):
+    """What has to be done often enough, among what is counted."""
+
+    CANCELS = "cancels"
+    CORRECTIONS = "corrections"
+    SKIPPED_ROWS = "unsound rows skipped"
+    RETENTIONS = "batches abandoned by retention"
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a run did and found.
 
     Attributes:
-        least: How many requests must have met each kind of fault for the run to say much.
+        least: How many requests must have met each kind of fault, and how often each deed must
+            have been done, for the run to say much.
         counts: What was done, by name, in order.
         faulted: Requests that met each kind of fault, as the directory counted them.
         findings: What is wrong with the directory's rows.
@@ -30,14 +41,20 @@ class Result:
 
     @property
     def wrong(self) -> dict[str, int]:
-        """The five counts that must be 0."""
+        """The counts that must be 0."""
         found = Counter(finding.kind for finding in self.findings)
         return {kind.value: found[kind] for kind in Wrong}
 
     @property
-    def too_few(self) -> list[FaultKind]:
-        """Kinds of faults that occurred too rarely."""
-        return [kind for kind in FaultKind if self.faulted[kind] < self.least]
+    def too_few(self) -> list[str]:
+        """Kinds of faults, and deeds, that occurred too rarely."""
+        done = {deed: self.counts.get(deed, 0) for deed in Deed}
+        return [one for one, count in (self.met | done).items() if count < self.least]
+
+    @property
+    def met(self) -> dict[str, int]:
+        """How many requests met each kind of fault."""
+        return {kind.value: self.faulted[kind] for kind in FaultKind}
 
     @property
     def held(self) -> bool:
@@ -47,12 +64,10 @@ class Result:
 def lines(result: Result) -> Iterable[str]:
     """Return the table, and below it what is wrong."""
     yield from _section("What was done", result.counts)
-    yield from _section(
-        "Faults met by requests", {kind.value: result.faulted[kind] for kind in FaultKind}
-    )
+    yield from _section("Faults met by requests", result.met)
     yield from _section("Must be 0", result.wrong | {"other failures": len(result.failures)})
     if result.too_few:
-        yield f"Too few faults ({result.least} of each are due): {', '.join(result.too_few)}"
+        yield f"Too few ({result.least} of each are due): {', '.join(result.too_few)}"
     for finding in list(result.findings)[:SHOWN]:
         yield f"{finding.kind}: {finding.what}"
     for failure in result.failures[:SHOWN]:

@@ -16,13 +16,15 @@ Hospital: TypeAlias = Mapping[str, Any]  # as the directory lists it
 
 
 class Wrong(StrEnum):
-    """The five counts that must be 0."""
+    """The counts that must be 0."""
 
     MISSING = "missing"
     DOUBLED = "doubled"
     INACTIVE = "inactive"
     FOREIGN_TOUCHED = "foreign rows touched"
     LOST = "lost batches"
+    WENT_ON = "cancelled batches that went on"
+    UNDONE = "corrections undone"
 
 
 class Due(StrEnum):
@@ -50,13 +52,16 @@ class Standing:
 
     Attributes:
         upload: Its number.
-        rows: Its file's rows.
+        rows: What the directory is to have of it, once it is completed.
+        others: Other contents that its rows once had, or were to get by a correction.
+        undecided: Whether a row was corrected is not known.
         answer: What its client was told.
         batch_id: Its batch, if there ever was one.
         status: The batch's status when it was last seen.
         kept: The service still has the batch.
         checked: Its completion is another listing's business: the directory has forgotten since.
-        taken_back: An abandon was asked for and not refused.
+        taken_back: An abandon was asked for and not refused, or it was stopped for so long that
+            the service takes it back unasked.
         damaged: Its checkpoint was damaged and not mended.
         handled: The service has long been done with its request.
     """
@@ -66,6 +71,8 @@ class Standing:
     answer: Answer
     batch_id: str | None = None
     status: str | None = None
+    others: tuple[Content, ...] = ()
+    undecided: bool = False
     kept: bool = False
     checked: bool = False
     taken_back: bool = False
@@ -95,7 +102,7 @@ def due(standing: Standing, *, final: bool) -> Due:
         final: Everything has been resumed or taken back that could be: nothing is under way.
     """
     if standing.status == "completed":
-        return Due.ANYTHING if standing.checked else Due.WHOLE
+        return Due.ANYTHING if standing.checked or standing.undecided else Due.WHOLE
     if standing.damaged:
         return Due.ANYTHING
     if standing.kept:
@@ -130,10 +137,11 @@ def judge(
             ours.setdefault(content_of(hospital), []).append(hospital)
     for standing in standings:
         findings += _about(standing, ours, final=final)
-    known = {content for standing in standings for content in standing.rows}
-    for content in ours.keys() - known:
-        what = f"{content}: nobody uploaded it: {_shown(ours[content])}"
-        findings.append(Finding(Wrong.DOUBLED, what))
+    known = {content for standing in standings for content in (*standing.rows, *standing.others)}
+    for content, held in ours.items():
+        if content not in known:
+            what = f"{content}: nobody wants it there: {_shown(held)}"
+            findings.append(Finding(Wrong.DOUBLED, what))
     return findings
 
 
@@ -170,7 +178,7 @@ def _unlike(
     standing: Standing, wanted: Counter[Content], ours: Mapping[Content, list[Hospital]]
 ) -> list[Finding]:
     findings: list[Finding] = []
-    for content in dict.fromkeys(standing.rows):
+    for content in dict.fromkeys((*standing.rows, *standing.others)):
         held = ours.get(content, [])
         where = f"{content} of {standing}: {_shown(held)}"
         difference = len(held) - wanted[content]

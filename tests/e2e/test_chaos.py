@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from chaos.table import Deed
 from scripts.processes import ROOT
 from tests.e2e.conftest import wait_until
 
@@ -28,6 +29,7 @@ def test_a_short_run_ends_with_every_row_once_and_active(tmp_path: Path):
 
     assert run.returncode == 0, output
     assert "It held." in output
+    assert all(deed in output for deed in Deed)
 
 
 def test_ctrl_c_ends_a_run_and_leaves_no_process_behind(tmp_path: Path):

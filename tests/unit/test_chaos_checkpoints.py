@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from chaos.checkpoints import Checkpoints
-from chaos.files import contents
+from chaos.files import contents, file_name
 from chaos.schedule import Damage
 from models.batch import Batch, Row
 from models.hospital import HospitalRow
@@ -23,6 +23,8 @@ BATCH = Batch(
     ],
     created_at=NOW,
     updated_at=NOW,
+    file_name=file_name(1),
+    resume_count=2,
 )
 
 
@@ -50,7 +52,9 @@ def test_a_checkpoint_is_read_as_the_service_wrote_it(stored: Checkpoints):
     assert seen.batch_id == str(BATCH.id)
     assert seen.status == BATCH.status
     assert seen.updated_at == NOW.timestamp()
-    assert seen.content == contents(1, 3, 0)[0]
+    assert seen.file_name == BATCH.file_name
+    assert seen.runs == BATCH.resume_count
+    assert seen.rows == contents(1, 3, 0)
 
 
 @pytest.mark.parametrize("luck", [0.0, 0.1, 0.35, 0.5, 0.77, 0.99])

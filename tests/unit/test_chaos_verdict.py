@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from chaos.files import contents, csv_of
+from chaos.files import UNSOUND_PHONE, Content, contents, corrected, csv_of, file_name, is_sound
 from chaos.journal import Journal
 from chaos.ledger import HANDLED_S, UNCHECKED_S, Entry, Ledger, Seen
+from chaos.scale import RETENTION_S
 from chaos.schedule import Faults, Manner, Upload, schedule
-from chaos.table import Result, lines
+from chaos.table import Deed, Result, lines
 from chaos.verdict import Answer, Due, Finding, Standing, Wrong, due, judge
 from directory.faults import FaultKind
-from services.csv_processor import read_csv
+from services.csv_processor import judge_values, read_csv
 
 OURS = "5bf93dff-57f1-4b96-90bd-fde99cbd8324"
 ROWS = contents(1, rows=3, identical=2)  # a row once, and another twice
@@ -113,6 +114,27 @@ def test_a_row_that_nobody_uploaded_is_doubled():
     assert counted(COMPLETED, listing(*ROWS, stranger)) == {Wrong.DOUBLED: 1}
 
 
+def test_a_row_that_was_to_be_skipped_is_doubled_at_any_time():
+    unsound = (*ROWS[0][:2], UNSOUND_PHONE)
+
+    assert counted(COMPLETED, listing(*ROWS, unsound)) == {Wrong.DOUBLED: 1}
+    assert counted(RESUMABLE, listing(unsound), final=False) == {Wrong.DOUBLED: 1}
+
+
+def test_a_row_as_it_was_before_its_correction_is_doubled():
+    old = ("Before", "1 Chaos Lane", "")
+
+    listed = listing(*ROWS, old)
+
+    assert counted(replace(COMPLETED, others=(old,)), listed) == {Wrong.DOUBLED: 1}
+
+
+def test_an_upload_with_a_correction_that_may_or_may_not_have_been_made_is_not_judged():
+    undecided = replace(COMPLETED, undecided=True)
+
+    assert counted(undecided, []) == {}
+
+
 @pytest.mark.parametrize("status", ["initializing", "processing", "activating", "resumable"])
 def test_a_batch_that_cannot_be_brought_to_an_end_is_lost(status: str):
     assert counted(replace(COMPLETED, status=status), listing(*ROWS)) == {Wrong.LOST: 1}
@@ -180,13 +202,17 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield Ledger(journal)
 
 
-def begun(ledger: Ledger) -> Entry:
-    plan = Upload(1, 3, 2, Manner.ASYNC, patience_s=0.0, end_after=None)
+def begun(ledger: Ledger, unsound: int = 0) -> Entry:
+    plan = Upload(1, 3, 2, Manner.ASYNC, patience_s=0.0, end_after=None, unsound=unsound)
     return ledger.begin(plan)
 
 
-def seen(status: str, at: float) -> Seen:
-    return Seen(OURS, status, at, ROWS[0])
+def seen(status: str, at: float, *, runs: int = 0, rows: tuple[Content, ...] = ()) -> Seen:
+    return Seen(OURS, status, at, file_name(1), runs, rows)
+
+
+def kinds(ledger: Ledger) -> list[Wrong]:
+    return [finding.kind for finding in ledger.findings]
 
 
 def standing(ledger: Ledger, now: float = 1000.0) -> Standing:
@@ -196,7 +222,7 @@ def standing(ledger: Ledger, now: float = 1000.0) -> Standing:
 
 def test_a_completed_batch_is_due_until_the_directory_forgets(ledger: Ledger):
     begun(ledger)
-    ledger.see_kept([seen("completed", 100.0)])
+    ledger.see_kept([seen("completed", 100.0)], 100.0)
 
     before = due(standing(ledger), final=False)
     ledger.forgotten(200.0)
@@ -209,7 +235,7 @@ def test_a_batch_that_completes_after_the_directory_forgot_is_due(ledger: Ledger
     begun(ledger)
     ledger.forgotten(200.0)
 
-    ledger.see_kept([seen("completed", 200.0 + UNCHECKED_S + 0.1)])
+    ledger.see_kept([seen("completed", 200.0 + UNCHECKED_S + 0.1)], 300.0)
 
     assert due(standing(ledger), final=False) is Due.WHOLE
 
@@ -218,7 +244,7 @@ def test_a_batch_that_completes_just_when_the_directory_forgets_is_exempt(ledger
     entry = begun(ledger)
     ledger.forgotten(200.0)
 
-    ledger.see_kept([seen("completed", 200.1)])
+    ledger.see_kept([seen("completed", 200.1)], 200.1)
 
     assert due(standing(ledger), final=True) is Due.ANYTHING
     assert entry.unchecked
@@ -226,16 +252,16 @@ def test_a_batch_that_completes_just_when_the_directory_forgets_is_exempt(ledger
 
 def test_a_completed_batch_that_is_something_else_later_is_lost(ledger: Ledger):
     begun(ledger)
-    ledger.see_kept([seen("completed", 100.0)])
+    ledger.see_kept([seen("completed", 100.0)], 100.0)
 
-    ledger.see_kept([seen("processing", 101.0)])
+    ledger.see_kept([seen("processing", 101.0)], 101.0)
 
     assert [finding.kind for finding in ledger.findings] == [Wrong.LOST]
 
 
 def test_what_is_older_than_what_is_known_tells_nothing(ledger: Ledger):
     entry = begun(ledger)
-    ledger.see_kept([seen("completed", 100.0)])
+    ledger.see_kept([seen("completed", 100.0)], 100.0)
 
     ledger.see(seen("processing", 99.0))
 
@@ -245,17 +271,17 @@ def test_what_is_older_than_what_is_known_tells_nothing(ledger: Ledger):
 
 def test_an_abandoned_batch_that_is_kept_all_the_same_is_lost(ledger: Ledger):
     entry = begun(ledger)
-    ledger.see_kept([seen("resumable", 100.0)])
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
     entry.abandoned = True
 
-    ledger.see_kept([seen("resumable", 100.0)])
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
 
     assert [finding.kind for finding in ledger.findings] == [Wrong.LOST]
 
 
 def test_a_second_batch_of_one_upload_is_doubled(ledger: Ledger):
     begun(ledger)
-    ledger.see_kept([seen("processing", 100.0)])
+    ledger.see_kept([seen("processing", 100.0)], 100.0)
 
     ledger.see(replace(seen("processing", 101.0), batch_id="another"))
 
@@ -270,10 +296,252 @@ def test_an_unknown_upload_counts_as_handled_after_a_while(ledger: Ledger):
     assert standing(ledger, 100.0 + HANDLED_S + 0.1).handled
 
 
+# Cancels: told, they hold until somebody resumes.
+
+
+@pytest.fixture
+def cancelled(ledger: Ledger) -> Entry:
+    entry = begun(ledger)
+    ledger.see_kept([seen("processing", 100.0, runs=1)], 100.0)
+    ledger.cancelled(entry, asked_at=100.1, now=100.2, run=1)
+    return entry
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        seen("completed", 100.15, runs=1),  # known by then: it had to be refused
+        seen("completed", 101.0, runs=1),
+        seen("activating", 101.0, runs=1),
+        seen("processing", 101.0, runs=2),
+        seen("resumable", 101.0, runs=2),
+    ],
+)
+def test_a_cancelled_batch_that_ends_well_or_goes_on_by_itself_went_on(
+    ledger: Ledger, cancelled: Entry, later: Seen
+):
+    ledger.see(later)
+
+    assert kinds(ledger) == [Wrong.WENT_ON]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        seen("processing", 101.0, runs=1),  # rows under way still end
+        seen("resumable", 101.0, runs=1),
+        seen("activating", 100.15, runs=1),  # an answer from before the cancel
+    ],
+)
+def test_a_cancelled_batch_that_comes_to_rest_is_right(
+    ledger: Ledger, cancelled: Entry, later: Seen
+):
+    ledger.see(later)
+
+    assert not ledger.findings
+
+
+def test_a_cancelled_batch_may_go_on_once_a_resume_was_sent(ledger: Ledger, cancelled: Entry):
+    ledger.resuming(cancelled)
+
+    ledger.see(seen("completed", 101.0, runs=2))
+
+    assert not ledger.findings
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked_at", "holds"),
+    [
+        (True, 200.1, True),
+        (True, 199.9, False),
+        (False, 200.1, False),  # the resume may still be carried out
+        (False, 200.1 + HANDLED_S, True),
+    ],
+)
+def test_a_cancel_that_a_resume_may_have_overtaken_promises_nothing(
+    ledger: Ledger, cancelled: Entry, answered: bool, asked_at: float, holds: bool
+):
+    ledger.resuming(cancelled)
+    ledger.resumed(cancelled, 200.0, answered=answered)
+
+    ledger.cancelled(cancelled, asked_at=asked_at, now=asked_at + 0.1, run=2)
+    ledger.see(seen("completed", 300.0, runs=2))
+
+    assert bool(ledger.findings) is holds
+
+
+def test_a_cancel_is_no_promise_while_a_resume_is_under_way(ledger: Ledger, cancelled: Entry):
+    ledger.resuming(cancelled)
+
+    ledger.cancelled(cancelled, asked_at=200.0, now=200.1, run=1)
+    ledger.see(seen("completed", 300.0, runs=2))
+
+    assert not ledger.findings
+
+
+# Corrections and skipped rows: what is due is what the rows hold by then.
+
+
+def due_rows(ledger: Ledger) -> tuple[Content, ...]:
+    return standing(ledger).rows
+
+
+def test_of_a_file_with_unsound_rows_the_sound_ones_are_due(ledger: Ledger):
+    entry = begun(ledger, unsound=1)
+
+    assert [is_sound(content) for content in entry.plan.contents] == [False, True, True]
+    assert due_rows(ledger) == ROWS[1:]
+    assert standing(ledger).others == ROWS[1:]
+
+
+def test_a_corrected_row_is_due_as_corrected_and_not_as_it_was(ledger: Ledger):
+    entry = begun(ledger)
+    content = ledger.correcting(entry, 1)
+
+    ledger.corrected(entry, 1, content, made=True)
+
+    assert due_rows(ledger) == (content, *ROWS[1:])
+    assert ROWS[0] in standing(ledger).others
+    assert not standing(ledger).undecided
+
+
+def test_a_skipped_row_is_due_once_it_is_corrected(ledger: Ledger):
+    entry = begun(ledger, unsound=1)
+    content = ledger.correcting(entry, 1)
+
+    ledger.corrected(entry, 1, content, made=True)
+
+    assert due_rows(ledger) == (content, *ROWS[1:])
+
+
+def test_a_correction_that_was_refused_changes_nothing(ledger: Ledger):
+    entry = begun(ledger)
+    content = ledger.correcting(entry, 1)
+
+    ledger.corrected(entry, 1, content, made=False)
+
+    assert due_rows(ledger) == ROWS
+    assert not standing(ledger).undecided
+
+
+def test_every_correction_of_a_row_is_told_from_the_others(ledger: Ledger):
+    entry = begun(ledger)
+
+    first, second = ledger.correcting(entry, 1), ledger.correcting(entry, 1)
+
+    assert first != second
+    assert entry.rows[0] == (ROWS[0], first, second)
+
+
+def test_one_of_two_identical_rows_can_be_corrected(ledger: Ledger):
+    entry = begun(ledger)
+    content = ledger.correcting(entry, 3)
+    ledger.corrected(entry, 3, content, made=True)
+    ledger.see_kept([seen("completed", 100.0, rows=(*ROWS[:2], content))], 100.0)
+
+    findings = judge(ledger.standings(1000.0), listing(*ROWS[:2], content), {}, final=True)
+
+    assert not findings
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_correction_without_an_answer_may_have_been_made_until_the_batch_is_completed(
+    ledger: Ledger, made: bool
+):
+    entry = begun(ledger)
+    content = ledger.correcting(entry, 1)
+    rows = (content if made else ROWS[0], *ROWS[1:])
+    ledger.see_kept([seen("resumable", 100.0, rows=rows)], 100.0)
+
+    before = standing(ledger).undecided
+    ledger.see_kept([seen("completed", 101.0, rows=rows)], 101.0)
+
+    assert before
+    assert not standing(ledger).undecided
+    assert due_rows(ledger) == rows
+    assert not ledger.findings
+
+
+def test_a_correction_that_was_told_and_is_not_on_disk_is_undone(ledger: Ledger):
+    entry = begun(ledger)
+    content = ledger.correcting(entry, 1)
+    ledger.corrected(entry, 1, content, made=True)
+
+    ledger.see_kept([seen("failed", 100.0, rows=ROWS)], 100.0)
+
+    assert kinds(ledger) == [Wrong.UNDONE]
+
+
+# Retention: what was stopped for long may be taken back unasked, and then leaves nothing.
+
+
+@pytest.mark.parametrize("status", ["resumable", "failed"])
+@pytest.mark.parametrize("on_the_way", [[], ["abandoning"]])
+def test_what_was_stopped_for_long_and_is_gone_must_have_left_nothing(
+    ledger: Ledger, status: str, on_the_way: list[str]
+):
+    entry = begun(ledger)
+    for now, step in enumerate([status, *on_the_way]):
+        ledger.see_kept([seen(step, 100.0 + now)], 100.0 + now)
+
+    ledger.see_kept([], 100.0 + RETENTION_S)
+
+    assert entry.retained
+    assert counted(standing(ledger), [], final=False) == {}
+    assert counted(standing(ledger), listing(ROWS[0]), final=False) == {Wrong.DOUBLED: 1}
+
+
+@pytest.mark.parametrize("known", [{"damaged": True}, {"taken_back": 1}])
+def test_what_is_gone_for_another_reason_is_not_counted_as_retained(
+    ledger: Ledger, known: dict[str, Any]
+):
+    entry = begun(ledger)
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
+    for name, value in known.items():
+        setattr(entry, name, value)
+
+    ledger.see_kept([], 100.0 + RETENTION_S)
+
+    assert not entry.retained
+
+
+def test_what_is_gone_before_its_time_is_lost(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.see_kept([seen("resumable", 90.0)], 90.0)
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
+
+    ledger.see_kept([], 100.0 + RETENTION_S - 0.1)
+
+    assert not entry.retained
+    assert counted(standing(ledger), [], final=False) == {Wrong.LOST: 1}
+
+
+def test_what_is_gone_while_it_ran_is_lost(ledger: Ledger):
+    begun(ledger)
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
+    ledger.see_kept([seen("processing", 101.0)], 101.0)
+
+    ledger.see_kept([], 200.0)
+
+    assert counted(standing(ledger), [], final=False) == {Wrong.LOST: 1}
+
+
+def test_a_completed_batch_that_is_cleaned_up_is_not_retained(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.see_kept([seen("resumable", 100.0)], 100.0)
+    ledger.see_kept([seen("completed", 101.0)], 101.0)
+
+    ledger.see_kept([], 200.0)
+
+    assert not entry.retained
+    assert counted(standing(ledger), []) == {Wrong.MISSING: 3}
+
+
 # The table: what fails a run.
 
 FAULTED: Counter[str] = Counter({kind.value: 10 for kind in FaultKind})
-GOOD = Result(least=10, counts={}, faulted=FAULTED, findings=[], failures=[])
+DONE: dict[str, int] = dict.fromkeys(Deed, 10)
+GOOD = Result(least=10, counts=DONE, faulted=FAULTED, findings=[], failures=[])
 
 
 def test_a_run_without_findings_and_with_enough_faults_holds():
@@ -300,6 +568,14 @@ def test_a_kind_of_fault_that_hardly_occurred_fails_the_run(kind: str):
     assert few.too_few == [kind]
     assert not few.held
     assert replace(few, least=9).held
+
+
+@pytest.mark.parametrize("deed", list(Deed))
+def test_a_deed_that_was_hardly_done_fails_the_run(deed: Deed):
+    few = replace(GOOD, counts=DONE | {deed: 9})
+
+    assert few.too_few == [deed]
+    assert not few.held
 
 
 # The schedule: the same seed does the same.
@@ -329,9 +605,17 @@ def test_every_kind_of_fault_is_scheduled_often_enough_for_ten_to_be_met():
 
 def test_what_is_uploaded_is_a_file_that_the_service_reads_as_it_was_meant(tmp_path: Path):
     path = tmp_path / "hospitals.csv"
-    path.write_bytes(csv_of(ROWS))
+    rows = contents(1, rows=5, identical=2, unsound=2)
+    path.write_bytes(csv_of(rows))
 
     with path.open("rb") as file:
-        read = read_csv(file, max_rows=20)
+        read = read_csv(file, max_rows=20, keep_unsound=True)
 
-    assert tuple(row.content for row in read.rows) == ROWS
+    assert tuple(row.content for row in read.unsound) == rows[:2]
+    assert tuple(row.content for row in read.rows) == rows[2:]
+
+
+def test_values_of_a_correction_are_sound():
+    content = corrected(contents(1, 1, 0, unsound=1)[0], 3)
+
+    assert judge_values(content, row=1, line=0) == []
