@@ -13,6 +13,7 @@ CLOCKS = "tests/integration/test_clock_steps.py::"
 CANCEL = "tests/integration/test_cancel.py::"
 CORRECTIONS = "tests/integration/test_corrections.py::"
 RETENTION = "tests/integration/test_retention.py::"
+WATCHING = "tests/integration/test_watching.py::"
 FILES = "tests/unit/test_json_files.py::"
 PACING = "tests/unit/test_pacing.py::"
 SETTLING = "tests/unit/test_settling.py::"
@@ -566,5 +567,12 @@ BREAKS = (
         """            task = self._claims.start(batch.id, self._tracker.forget(batch))
             await""",
         RETENTION + "test_resumable_and_failed_batches_are_abandoned_with_their_hospitals",
+    ),
+    Break(
+        "a watcher that was slow misses rows",
+        "routers/event_stream.py",
+        "news = self._change if seen == self._number - 1 else self._whole()",
+        "news = self._change if seen is not None else self._whole()",
+        WATCHING + "test_a_slow_watcher_holds_up_nobody_and_comes_back_to_the_newest_truth",
     ),
 )
