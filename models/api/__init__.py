@@ -2,6 +2,7 @@
 
 from models.api.batches import (
     Abandoned,
+    BatchSummary,
     BulkResult,
     Cleaned,
     Correction,
@@ -14,7 +15,6 @@ from models.api.files import FileProperties, PreviewHospital, RowError, Validati
 from models.api.reports import (
     EXAMPLE_CURSOR,
     BatchList,
-    BatchSummary,
     Difference,
     Verification,
 )

@@ -1,7 +1,7 @@
 """The shapes of batches and their rows."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
@@ -18,6 +18,22 @@ EXAMPLE_ROW = {
     "error_message": None,
     "processing_time": 5.012,
     "to_correct": None,
+}
+
+EXAMPLE_SUMMARY = {
+    "batch_id": EXAMPLE_ID,
+    "file_name": "hospitals.csv",
+    "status": "completed",
+    "failure_reason": None,
+    "total_hospitals": 20,
+    "processed_hospitals": 20,
+    "failed_hospitals": 0,
+    "progress_percentage": 100.0,
+    "batch_activated": True,
+    "is_completed": True,
+    "resume_count": 0,
+    "created_at": "2026-11-23T08:00:00Z",
+    "updated_at": "2026-11-23T08:00:05Z",
 }
 
 
@@ -108,7 +124,56 @@ class BulkResult(Shape):
         )
 
 
-class Progress(Shape):
+class _BatchFields(Shape):
+    """What is told of a batch besides its rows and what it is doing."""
+
+    batch_id: UUID
+    file_name: Annotated[str | None, Field(description="What the file was called")]
+    status: BatchStatus
+    failure_reason: str | None
+    total_hospitals: int
+    processed_hospitals: Annotated[int, Field(description="Rows created")]
+    failed_hospitals: int
+    progress_percentage: Annotated[
+        float, Field(ge=0, le=100, description="(created + failed) / total * 100")
+    ]
+    batch_activated: bool
+    is_completed: Annotated[bool, Field(description="It will not change by itself")]
+    resume_count: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def _batch_fields(batch: Batch) -> dict[str, Any]:
+    created, failed, total = batch.created_count, batch.failed_count, len(batch.rows)
+    return {
+        "batch_id": batch.id,
+        "file_name": batch.file_name,
+        "status": batch.status,
+        "failure_reason": batch.failure_reason,
+        "total_hospitals": total,
+        "processed_hospitals": created,
+        "failed_hospitals": failed,
+        "progress_percentage": round((created + failed) / total * 100, 2),
+        "batch_activated": batch.is_activated,
+        "is_completed": batch.status in ENDED,
+        "resume_count": batch.resume_count,
+        "created_at": batch.created_at,
+        "updated_at": batch.updated_at,
+    }
+
+
+class BatchSummary(_BatchFields):
+    """A batch without its rows."""
+
+    model_config = example(EXAMPLE_SUMMARY)
+
+    @classmethod
+    def of(cls, batch: Batch) -> "BatchSummary":
+        return cls(**_batch_fields(batch))
+
+
+class Progress(_BatchFields):
     """Where a batch stands."""
 
     model_config = example(
@@ -133,46 +198,18 @@ class Progress(Shape):
         }
     )
 
-    batch_id: UUID
-    status: BatchStatus
-    file_name: Annotated[str | None, Field(description="What the file was called")]
-    failure_reason: str | None
-    total_hospitals: int
-    processed_hospitals: Annotated[int, Field(description="Rows created")]
-    failed_hospitals: int
-    progress_percentage: Annotated[
-        float, Field(ge=0, le=100, description="(created + failed) / total * 100")
-    ]
     processing_time_seconds: float
     current_step: str
     eta_seconds: Annotated[float | None, Field(description="null when unknown")]
-    batch_activated: bool
-    is_completed: Annotated[bool, Field(description="It will not change by itself")]
-    resume_count: int
-    created_at: datetime
-    updated_at: datetime
     hospitals: list[RowState]
 
     @classmethod
     def of(cls, batch: Batch, outlook: Outlook, now_s: float) -> "Progress":
-        created, failed, total = batch.created_count, batch.failed_count, len(batch.rows)
         return cls(
-            batch_id=batch.id,
-            status=batch.status,
-            file_name=batch.file_name,
-            failure_reason=batch.failure_reason,
-            total_hospitals=total,
-            processed_hospitals=created,
-            failed_hospitals=failed,
-            progress_percentage=round((created + failed) / total * 100, 2),
+            **_batch_fields(batch),
             processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
             current_step=outlook.step,
             eta_seconds=None if outlook.eta_s is None else round(outlook.eta_s, 1),
-            batch_activated=batch.is_activated,
-            is_completed=batch.status in ENDED,
-            resume_count=batch.resume_count,
-            created_at=batch.created_at,
-            updated_at=batch.updated_at,
             hospitals=[RowState.of(row, batch) for row in batch.rows],
         )
 
