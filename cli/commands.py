@@ -169,7 +169,7 @@ def abandon(
 def report(
     batch_id: BatchId,
     only_failed: Annotated[
-        bool, typer.Option("--only-failed", help="Only the rows to mend, ready to upload again.")
+        bool, typer.Option("--only-failed", help="Only the rows that failed.")
     ] = False,
     output: Annotated[
         Path | None,

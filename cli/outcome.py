@@ -25,7 +25,8 @@ def advice_for(document: Json) -> list[tuple[str, str]]:
         advice.append(("correct a row:", f"correct {batch_id} {to_correct[0]} --phone ..."))
     if status == "resumable":
         advice.append(("go on:", f"resume {batch_id}"))
-    if document["failed_hospitals"]:
+    # Of any other batch a resume sends them too: as a file of their own they would be there twice.
+    if status == "completed" and document["failed_hospitals"]:
         advice.append(("get the failed rows:", f"report {batch_id} --only-failed -o failed.csv"))
     if status in ("resumable", "failed", "abandoning"):
         advice.append(("take it back:", f"abandon {batch_id}"))

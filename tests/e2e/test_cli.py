@@ -185,6 +185,7 @@ def test_a_refused_row_can_be_corrected_and_the_batch_resumed(world: World, file
     assert refused.returncode == 1
     batch_id = one_batch(service)["batch_id"]
     assert advised(refused.stderr, "correct a row")[:3] == ["correct", batch_id, "2"]
+    assert "get the failed rows" not in refused.stderr, "uploaded too, they would be there twice"
     bad = run("correct", batch_id, "2", "--name", "X", *at(service))
     assert bad.returncode == 1
     assert "Write the name in full" in bad.stderr
@@ -228,23 +229,22 @@ def test_nothing_is_abandoned_unless_somebody_says_yes(world: World, file: str, 
     assert progress(service, batch_id)["status"] == "resumable"
 
 
-def test_the_failed_rows_can_be_written_to_a_file_and_that_uploaded(
-    world: World, file: str, tmp_path: Path
+def test_the_rows_that_a_completed_batch_left_out_can_be_written_mended_and_uploaded(
+    world: World, tmp_path: Path
 ):
     service = world.service()
-    world.fault(REFUSES)
-    stopped = run("upload", file, *at(service))
-    world.fault()
-    report = str(tmp_path / "failed.csv")
+    faulty = write(tmp_path, csv_file(3) + "X,too short,\n")
+    completed = run("upload", faulty, "--skip-invalid", *at(service))
+    report = tmp_path / "failed.csv"
 
-    *arguments, _, _, _ = advised(stopped.stderr, "get the failed rows")
-    written = run(*arguments, report, *at(service))
-    again = run("upload", report, *at(service))
+    *arguments, _, _, _ = advised(completed.stderr, "get the failed rows")
+    written = run(*arguments, str(report), *at(service))
+    [left_out] = csv.DictReader(io.StringIO(report.read_text()))
+    report.write_text(report.read_text().replace("X,too short", 'Moor House,"1 Moor Lane, Leeds"'))
+    again = run("upload", str(report), *at(service))
 
     assert written.returncode == 0, written.stderr
-    assert [row["name"] for row in csv.DictReader(io.StringIO(Path(report).read_text()))] == [
-        "Hospital 2"
-    ]
+    assert (left_out["name"], left_out["address"]) == ("X", "too short")
     assert again.returncode == 0, again.stderr
     assert "1 of 1 created" in again.stderr
 
