@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from rich.console import Console, RenderableType
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -141,7 +142,7 @@ class _Lines:
 
 
 class _Bar:
-    """A bar with the counts, the time that passes, and what is being done."""
+    """A bar with the counts and the time that passes; below it what is being done."""
 
     def __init__(self) -> None:
         self._document: Json | None = None
@@ -155,15 +156,11 @@ class _Bar:
         if document is None:
             return Text("Connecting ...")
         since_s = 0.0 if document["is_completed"] else time.monotonic() - self._came_at_s
-        line = Table.grid(padding=(0, 1))
-        line.add_column(min_width=BAR_CHARS)
-        line.add_column(no_wrap=True, overflow="ellipsis")
         done = document["processed_hospitals"] + document["failed_hospitals"]
-        line.add_row(
-            ProgressBar(document["total_hospitals"], done, width=BAR_CHARS),
-            shown(f"{_counts(document)}, {_times(document, since_s)}: {document['current_step']}"),
-        )
-        return line
+        bar = ProgressBar(document["total_hospitals"], done, width=BAR_CHARS)
+        counts = shown(f"{_counts(document)}, {_times(document, since_s)}")
+        # Beside each other if the terminal is wide enough, else below; long lines are wrapped.
+        return Group(Columns([bar, counts]), shown(document["current_step"]))
 
 
 def shown(value: object, style: str = "") -> Text:

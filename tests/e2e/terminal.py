@@ -58,10 +58,10 @@ class Running:
         return self.process.wait(TIMEOUT_S)
 
 
-def run_on_a_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Run a command on a terminal of 100 columns; return its exit status and all it wrote there."""
+def run_on_a_terminal(*arguments: str, columns: int = 100, **environment: str) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit status and all it wrote there."""
     ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=ROOT,

@@ -1,5 +1,6 @@
 """Following a batch over a network and a service that misbehave."""
 
+import re
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.e2e.scripted_service import (
     served,
     streams,
 )
-from tests.e2e.terminal import run
+from tests.e2e.terminal import run, run_on_a_terminal
 
 BEGUN = progress("processing", row(1), row(2))
 FIRST_CREATED = progress("processing", row(1, "created")) | {"processed_hospitals": 1}
@@ -263,3 +264,27 @@ def test_a_batch_that_ended_otherwise_than_completed_is_no_success(file: str):
         ended = run("upload", file, "--url", service.url)
 
     assert ended.returncode == 1
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_the_bar_tells_the_counts_the_time_and_the_step_on_narrow_terminals(
+    file: str, columns: int
+):
+    step = "waiting for the directory to answer"
+    waiting = progress(
+        "processing",
+        row(1),
+        current_step=step,
+        total_hospitals=20000,
+        failed_hospitals=250,
+        eta_seconds=4000.0,
+    )
+
+    with served(answers(waiting, 202), streams(event("progress", waiting, "1")), gone()) as service:
+        status, written = run_on_a_terminal("upload", file, "--url", service.url, columns=columns)
+
+    said = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).split())
+    assert status == 1
+    assert "0 of 20000 created, 250 failed" in said
+    assert re.search(r"about \d{4} s left", said)
+    assert step in said
