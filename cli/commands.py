@@ -233,7 +233,10 @@ def correct(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Correct a row that the directory refused, or that was skipped; then resume."""
+    """Correct a row that the directory refused, or that was skipped; then resume.
+
+    What is left out stays as it is.
+    """
     given = {"name": name, "address": address, "phone": phone}
     values = {column: value for column, value in given.items() if value is not None}
     if not values:

@@ -22,7 +22,8 @@ def advice_for(document: Json) -> list[tuple[str, str]]:
     batch_id, status = document["batch_id"], document["status"]
     advice = []
     if to_correct := [row["row"] for row in document["hospitals"] if row.get("to_correct")]:
-        advice.append(("correct a row:", f"correct {batch_id} {to_correct[0]} --phone ..."))
+        values = "--name ... --address ... --phone ..."
+        advice.append(("correct a row:", f"correct {batch_id} {to_correct[0]} {values}"))
     if status == "resumable":
         advice.append(("go on:", f"resume {batch_id}"))
     # Of any other batch a resume sends them too: as a file of their own they would be there twice.
