@@ -7,11 +7,13 @@ from cli.display import Display, rows_table
 def tell(display: Display, document: Json) -> bool:
     """Write where a batch stands; return whether it is completed."""
     seconds = document["processing_time_seconds"]
-    step = document["current_step"].rstrip(".")
-    message = f"Batch {document['batch_id']}: {step}. It took {seconds:.1f} s."
+    reason = document["failure_reason"]
+    # The reason says what to do, and the step of a batch that has one says it again.
+    how = document["status"] if reason else document["current_step"].rstrip(".")
+    message = f"Batch {document['batch_id']}: {how}. It took {seconds:.1f} s."
     display.result(document, message, rows_table(document["hospitals"]))
-    if document["failure_reason"]:
-        display.tell(document["failure_reason"])
+    if reason:
+        display.tell(reason)
     if advice := advice_for(document):
         display.advise(*advice)
     return bool(document["status"] == "completed")

@@ -184,6 +184,8 @@ def test_a_refused_row_can_be_corrected_and_the_batch_resumed(world: World, file
 
     assert refused.returncode == 1
     batch_id = one_batch(service)["batch_id"]
+    assert f"Batch {batch_id}: failed. It took" in refused.stdout
+    assert "The directory refused row 2" in refused.stderr
     advice = advised(refused.stderr, "correct a row")
     assert advice[:3] == ["correct", batch_id, "2"]
     assert {"--name", "--address", "--phone"} < set(advice), "whichever was refused"
