@@ -32,12 +32,23 @@ class Refused(CallFailed):
     Attributes:
         problem: The problem document (RFC 9457).
         status: Its HTTP status.
+        advice: What can be typed instead: purposes, and the arguments of commands.
+        is_of_rows: Rows of a file are unsound, each by itself: without them it could be loaded.
     """
 
     def __init__(self, status: int, problem: Json) -> None:
         super().__init__(str(problem.get("detail") or problem.get("title") or status))
         self.status = status
         self.problem = problem
+        self.advice: list[tuple[str, str]] = []
+
+    @property
+    def is_of_rows(self) -> bool:
+        errors = self.problem.get("errors") or []
+        # Nothing was read after a quote that is not closed.
+        return bool(errors) and all(
+            error["row"] and error["error_type"] != "unterminated_quote" for error in errors
+        )
 
 
 class NoAnswer(CallFailed):

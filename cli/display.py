@@ -85,6 +85,8 @@ class Display:
         self.tell(str(refusal))
         if errors := refusal.problem.get("errors"):
             self._err.print(errors_table(errors))
+        if refusal.advice:
+            self.advise(*refusal.advice)
 
     def file(self, content: bytes) -> None:
         """Write a file to stdout: as it is, but made harmless for a terminal."""

@@ -1,8 +1,9 @@
 """Sends a file and follows its batch, with what a person is told meanwhile."""
 
+import shlex
 from pathlib import Path
 
-from cli.client import Json, NoAnswer, Service
+from cli.client import Json, NoAnswer, Refused, Service
 from cli.display import Display
 from cli.follow import LostTouch, follow
 from cli.interruption import Interrupted
@@ -19,6 +20,11 @@ def send(service: Service, display: Display, file: Path, *, skip_invalid: bool =
     )
     try:
         return service.upload(file, skip_invalid=skip_invalid)
+    except Refused as refusal:
+        if refusal.is_of_rows and not skip_invalid:
+            upload = f"upload {shlex.quote(str(file))} --skip-invalid"
+            refusal.advice.append(("load the sound rows:", upload))
+        raise
     except NoAnswer as failure:
         if not failure.may_have_arrived:
             raise

@@ -151,6 +151,35 @@ def test_the_sound_rows_of_a_faulty_file_are_loaded_if_that_is_asked(world: Worl
     assert len(world.hospitals(one_batch(service)["batch_id"])) == 3
 
 
+def test_how_to_load_the_sound_rows_of_a_faulty_file_is_told_and_that_works(
+    world: World, tmp_path: Path
+):
+    service = world.service()
+    folder = tmp_path / "my files"
+    folder.mkdir()
+
+    refused = run("upload", write(folder, csv_file(3) + "X,too short,\n"), *at(service))
+    loaded = run(*advised(refused.stderr, "load the sound rows"))
+
+    assert refused.returncode == 1
+    assert loaded.returncode == 0, loaded.stderr
+    assert len(world.hospitals(one_batch(service)["batch_id"])) == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["name\n", csv_file(3) + 'Moor House,"1 Moor Lane, Leeds,\n'],
+    ids=["no address", "an open quote"],
+)
+def test_a_file_that_is_faulty_as_a_whole_cannot_be_loaded_in_part(
+    world: World, tmp_path: Path, content: str
+):
+    ended = run("upload", write(tmp_path, content), *at(world.service()))
+
+    assert ended.returncode == 1
+    assert "--skip-invalid" not in ended.stderr
+
+
 def test_a_file_can_be_checked_without_loading_it(world: World, file: str, tmp_path: Path):
     service = world.service()
 
