@@ -217,9 +217,12 @@ def list_batches(
 def verify(batch_id: BatchId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Compare the directory with a batch's file now; nothing is changed."""
     with _session(url, as_json) as (service, display):
-        verdict = service.verify(_full_id(service, batch_id))
+        batch_id = _full_id(service, batch_id)
+        verdict = service.verify(batch_id)
         said = "has the file's rows, each once, active" if verdict["matches"] else "differs"
         display.result(verdict, f"The directory {said}.", differences_table(verdict))
+        if not verdict["matches"]:
+            outcome.tell_why(display, verdict, service.progress(batch_id))
         _done_if(verdict["matches"])
 
 

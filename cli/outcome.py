@@ -19,6 +19,27 @@ def tell(display: Display, document: Json) -> bool:
     return bool(document["status"] == "completed")
 
 
+def tell_why(display: Display, verdict: Json, document: Json) -> None:
+    """Write why the directory differs from a batch's file, if it is plain, and what to do.
+
+    Args:
+        verdict: What the comparison found.
+        document: The batch's progress.
+    """
+    batch_id, created = document["batch_id"], document["processed_hospitals"]
+    advice = []
+    if document["status"] != "completed":
+        display.tell("What a batch created is inactive until the batch is completed.")
+        advice = advice_for(document)
+    elif len(verdict["missing"]) == created and not verdict["surplus"]:  # one may be a row, changed
+        display.tell("The directory has none of the rows any more: load them again.")
+        skip = " --skip-invalid" if document["failed_hospitals"] else ""
+        advice.append(("get the rows:", f"report {batch_id} -o again.csv"))
+        advice.append(("load them again:", f"upload again.csv{skip}"))
+    if advice:
+        display.advise(*advice)
+
+
 def advice_for(document: Json) -> list[tuple[str, str]]:
     """Return what can be done with a batch: purposes, and the arguments of commands."""
     batch_id, status = document["batch_id"], document["status"]

@@ -338,6 +338,43 @@ def test_verify_tells_whether_the_directory_has_the_files_rows(world: World, fil
     assert (same.returncode, differs.returncode) == (0, 1), same.stderr + differs.stderr
     assert "each once, active" in same.stdout
     assert re.search(rf"missing +\d +{first['name']}", differs.stdout)
+    assert "again" not in differs.stderr, "the others would be there twice"
+
+
+def test_what_a_directory_that_restarted_has_forgotten_can_be_loaded_again(
+    world: World, tmp_path: Path
+):
+    service = world.service()
+    file = write(tmp_path, csv_file(3) + "X,too short,\n")
+    uploaded = run("upload", file, "--skip-invalid", "--json", *at(service))
+    batch_id = json.loads(uploaded.stdout)["batch_id"]
+    for hospital in world.hospitals(batch_id):
+        http.delete(f"{world.directory.url}/hospitals/{hospital['id']}").raise_for_status()
+    again = str(tmp_path / "again.csv")
+
+    differs = run("verify", batch_id, *at(service))
+    report, load = (
+        advised(differs.stderr, "get the rows"),
+        advised(differs.stderr, "load them again"),
+    )
+    written = run(*[again if a == "again.csv" else a for a in report])
+    loaded = run(*[again if a == "again.csv" else a for a in load], "--json")
+
+    assert (differs.returncode, written.returncode) == (1, 0), written.stderr
+    assert loaded.returncode == 0, loaded.stderr
+    assert len(world.hospitals(json.loads(loaded.stdout)["batch_id"])) == 3
+
+
+def test_that_rows_are_inactive_until_their_batch_is_completed_is_told(world: World, file: str):
+    service = world.service()
+    world.fault(CUTS_OFF)
+    batch_id = json.loads(run("upload", file, "--json", *at(service)).stdout)["batch_id"]
+
+    differs = run("verify", batch_id, *at(service))
+
+    assert differs.returncode == 1
+    assert "inactive until the batch is completed" in differs.stderr
+    assert advised(differs.stderr, "go on")[:2] == ["resume", batch_id]
 
 
 def test_a_detached_upload_is_accepted_and_can_be_followed(world: World, file: str):
