@@ -106,11 +106,11 @@ def validate(file: CsvFile, url: Url = DEFAULT_URL, as_json: AsJson = False) -> 
     """Say everything that is wrong with FILE; nothing is loaded."""
     with _session(url, as_json) as (service, display):
         findings = service.validate(file)
-        rows = f"{findings['valid_rows']} of {findings['total_rows']} rows are sound"
         verdict = "is valid" if findings["is_valid"] else "has errors"
-        display.result(
-            findings, f"{file.name} {verdict}: {rows}.", errors_table(findings["errors"])
-        )
+        rows = f": {findings['valid_rows']} of {findings['total_rows']} rows are sound"
+        if any(not error["row"] for error in findings["errors"]):
+            rows = ""  # the file as a whole was not read
+        display.result(findings, f"{file.name} {verdict}{rows}.", errors_table(findings["errors"]))
         for warning in findings["warnings"]:
             display.tell(f"Warning: {warning}")
         _done_if(findings["is_valid"])

@@ -189,6 +189,14 @@ def test_a_file_can_be_checked_without_loading_it(world: World, file: str, tmp_p
     assert (valid.returncode, faulty.returncode) == (0, 1)
     assert "hospitals.csv is valid: 4 of 4 rows are sound." in valid.stdout
     assert "Write the name in full" in faulty.stdout
+    assert "hospitals.csv has errors: 0 of 1 rows are sound." in faulty.stdout
+
+
+def test_rows_are_not_counted_in_a_file_that_is_faulty_as_a_whole(world: World, tmp_path: Path):
+    ended = run("validate", write(tmp_path, ""), *at(world.service()))
+
+    assert ended.returncode == 1
+    assert "hospitals.csv has errors.\n" in ended.stdout
 
 
 def test_a_batch_that_stopped_says_why_and_what_to_type_and_that_works(world: World, file: str):
