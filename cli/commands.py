@@ -158,9 +158,12 @@ def abandon(
     """Take a stopped batch back: its hospitals are deleted in the directory, then its state."""
     with _session(url, as_json) as (service, display):
         batch_id = _full_id(service, batch_id)
-        if not yes:
-            _ask(display, service.progress(batch_id))
-        display.tell("Abandoning the batch; this can take a minute ...")
+        progress = service.progress(batch_id)
+        # Of a batch that runs it is asked as well: it may stop meanwhile.
+        if not yes and progress["status"] != "completed":
+            _ask(display, progress)
+        if progress["status"] in outcome.TAKEN_BACK:
+            display.tell("Abandoning the batch; this can take a minute ...")
         abandoned = service.abandon(batch_id)
         display.result(abandoned, abandoned["message"])
 
@@ -296,7 +299,13 @@ def _ask(display: Display, progress: Json) -> None:
     """Go on only if somebody says yes."""
     counts = f"{progress['processed_hospitals']} of {progress['total_hospitals']} rows created"
     display.tell(f"Batch {progress['batch_id']}, {progress['file_name']}: {counts}.")
-    if not typer.confirm("Delete them in the directory, and forget the batch?", err=True):
+    try:
+        is_wanted = typer.confirm("Delete them in the directory, and forget the batch?", err=True)
+    except typer.Abort:  # nobody is there, or goes
+        typer.echo(err=True)
+        display.tell("Nothing was done; --yes does not ask.")
+        raise typer.Exit(NOT_DONE) from None
+    if not is_wanted:
         display.tell("Nothing was done.")
         raise typer.Exit(NOT_DONE)
 

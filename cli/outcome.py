@@ -3,6 +3,8 @@
 from cli.client import Json
 from cli.display import Display, rows_table
 
+TAKEN_BACK = ("resumable", "failed", "abandoning")  # an abandon of any other is refused at once
+
 
 def tell(display: Display, document: Json) -> bool:
     """Write where a batch stands; return whether it is completed."""
@@ -52,7 +54,7 @@ def advice_for(document: Json) -> list[tuple[str, str]]:
     # Of any other batch a resume sends them too: as a file of their own they would be there twice.
     if status == "completed" and document["failed_hospitals"]:
         advice.append(("get the failed rows:", f"report {batch_id} --only-failed -o failed.csv"))
-    if status in ("resumable", "failed", "abandoning"):
+    if status in TAKEN_BACK:
         advice.append(("take it back:", f"abandon {batch_id}"))
     if not document["is_completed"]:
         advice.append(("follow it:", f"watch {batch_id}"))

@@ -257,8 +257,14 @@ def test_a_batch_can_be_cancelled_and_taken_back(world: World, slow: Server, fil
     assert "cleaned up or abandoned" in gone.stderr
 
 
-@pytest.mark.parametrize("typed", ["", "n\n"], ids=["nobody is there", "no"])
-def test_nothing_is_abandoned_unless_somebody_says_yes(world: World, file: str, typed: str):
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("", "Nothing was done; --yes does not ask."), ("n\n", "Nothing was done.")],
+    ids=["nobody is there", "no"],
+)
+def test_nothing_is_abandoned_unless_somebody_says_yes(
+    world: World, file: str, typed: str, said: str
+):
     service = world.service()
     world.fault(CUTS_OFF)
     batch_id = json.loads(run("upload", file, "--json", *at(service)).stdout)["batch_id"]
@@ -267,7 +273,22 @@ def test_nothing_is_abandoned_unless_somebody_says_yes(world: World, file: str, 
 
     assert ended.returncode == 1
     assert "3 of 4 rows created" in ended.stderr
+    assert ended.stderr.rstrip().endswith(said)
+    assert "Abort" not in ended.stderr
     assert progress(service, batch_id)["status"] == "resumable"
+
+
+def test_an_abandon_of_a_completed_batch_is_refused_without_asking(world: World, file: str):
+    service = world.service()
+    batch_id = json.loads(run("upload", file, "--json", *at(service)).stdout)["batch_id"]
+
+    asked = run("abandon", batch_id, *at(service), typed="y\n")
+    unasked = run("abandon", batch_id, "--yes", *at(service))
+
+    assert (asked.returncode, unasked.returncode) == (1, 1)
+    assert asked.stderr == unasked.stderr
+    assert len(asked.stderr.splitlines()) == 1
+    assert "completed" in asked.stderr
 
 
 def test_the_rows_that_a_completed_batch_left_out_can_be_written_mended_and_uploaded(
