@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Status(StrEnum):
+    """The statuses that a batch can have."""
+
+    INITIALIZING = "initializing"
+    PROCESSING = "processing"
+    ACTIVATING = "activating"
+    COMPLETED = "completed"
+    RESUMABLE = "resumable"
+    FAILED = "failed"
+    ABANDONING = "abandoning"
 
 
 def _checked_url(url: str) -> str:
@@ -196,7 +209,7 @@ def report(
 @app.command(name="list")
 def list_batches(
     status: Annotated[
-        list[str] | None,
+        list[Status] | None,
         typer.Option("--status", help="Only batches of this status; can be given several times."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=PAGE, help="How many.")] = 20,
@@ -208,7 +221,7 @@ def list_batches(
 ) -> None:
     """List batches, newest first."""
     with _session(url, as_json) as (service, display):
-        page = service.batches(status or [], limit, cursor)
+        page = service.batches([one.value for one in status or []], limit, cursor)
         batches = page["batches"]
         message = f"Batches: {len(batches)}." if batches else "There is no such batch."
         display.result(page, message, batches_table(batches))
