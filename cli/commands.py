@@ -33,7 +33,7 @@ EXIT_STATUSES = """\b
 Exit status:
   0    the batch is completed; the file is valid; what was asked for is done
   1    the batch is not completed; the file has errors; the service refused
-  2    wrong usage
+  2    wrong usage, or no batch has an id of that start (a whole id: 1)
   3    the service cannot be reached, or failed
   130  ended by Ctrl-C; a batch that was followed goes on (143: by SIGTERM)
   141  whoever read the output went away
