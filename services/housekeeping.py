@@ -6,7 +6,7 @@ import logging
 from collections.abc import Set
 from dataclasses import dataclass
 
-from models.batch import INTERRUPTED, Batch, BatchStatus, RowStatus
+from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus, RowStatus
 from models.errors import BatchConflict, StorageUnavailable
 from services import clock
 from services.abandonment import Abandonment
@@ -21,7 +21,6 @@ MAX_AUTO_RESUMES = 3  # without a row created in between; then a person should l
 CLEANUP_INTERVAL_S = 600.0
 
 _COMPLETED = frozenset({BatchStatus.COMPLETED})
-_STOPPED = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,8 @@ class Housekeeping:
 
     async def _abandon_old(self) -> None:
         """Abandon stopped batches one after the other, so that uploads find room in the queue."""
-        for batch in self._older_than(self._rules.keep_stopped_s, _STOPPED):
-            if batch.id in self._claims or batch.status not in _STOPPED:
+        for batch in self._older_than(self._rules.keep_stopped_s, STOPPED):
+            if batch.id in self._claims or batch.status not in STOPPED:
                 continue  # somebody took it up meanwhile
             logger.info("batch %s: kept long enough as %s", batch.id, batch.status)
             task = self._claims.start(batch.id, self._abandon(batch))

@@ -13,7 +13,7 @@ STEPS = {
     BatchStatus.ACTIVATING: "activating",
     BatchStatus.COMPLETED: "completed: every row is in the directory, once, active",
     BatchStatus.RESUMABLE: "stopped: resume it to go on, or abandon it",
-    BatchStatus.FAILED: "failed: correct the rows that the directory refused, or abandon the batch",
+    BatchStatus.FAILED: "failed: correct the refused rows and resume the batch, or abandon it",
     BatchStatus.ABANDONING: "being abandoned: its hospitals are being deleted",
 }
 

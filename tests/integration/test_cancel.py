@@ -195,6 +195,20 @@ def test_once_resumed_it_goes_on_after_a_crash_again(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_watchers_hear_of_a_cancel_at_once(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(2)
+        heard: list[str] = []
+        harness.service.watch(batch.id, lambda: heard.append(harness.service.outlook(batch).step))
+
+        await harness.service.cancel(batch.id)
+
+        assert heard == ["cancelled: waiting for the rows under way"]
+
+    play(tmp_path, scenario)
+
+
 def test_a_second_cancel_is_no_error(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.submit(csv_file(20))
