@@ -207,7 +207,6 @@ class BatchService:
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
         self._runner.cancel(batch)
-        self._tracker.touch(batch)
         try:
             await self._tracker.save(batch)
         except StorageUnavailable:
