@@ -26,8 +26,8 @@ $(READY): requirements.txt requirements-cli.txt requirements-dev.txt
 demo: $(READY) ## Load sample_hospitals.csv into a local directory and show how it goes
 	@$(BIN)/python -m scripts.demo
 
-run: $(READY) ## Serve on http://127.0.0.1:8000 against HOSPITAL_API_BASE_URL
-	@$(BIN)/python -m uvicorn main:app --port 8000
+run: $(READY) ## Serve on http://127.0.0.1:8000 (PORT=8001) against HOSPITAL_API_BASE_URL
+	@$(BIN)/python -m uvicorn main:app --port $${PORT:-8000}
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest -q

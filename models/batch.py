@@ -82,8 +82,8 @@ BATCH_MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
 # Statuses that do not change by themselves: a client need not ask again.
 ENDED = frozenset({BatchStatus.COMPLETED, BatchStatus.RESUMABLE, BatchStatus.FAILED})
 
-# Rows that were refused or skipped can be corrected.
-CORRECTABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
+# At rest short of its end: rows can be corrected, it can be abandoned, and is so for its age.
+STOPPED = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
 
 # What a process that died leaves behind.
 INTERRUPTED = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING, BatchStatus.ACTIVATING})
@@ -220,7 +220,7 @@ class Batch:
 
     @property
     def is_correctable(self) -> bool:
-        return self.status in CORRECTABLE
+        return self.status in STOPPED
 
     @property
     def is_activated(self) -> bool:

@@ -197,7 +197,9 @@ class QueueFull(Unavailable):
     retry_after_seconds = 60
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} batches have not ended yet: try again when some have.")
+        super().__init__(
+            f"Batches that have not ended: {limit}, as many as are kept at once: try again later."
+        )
 
 
 class ShuttingDown(Unavailable):

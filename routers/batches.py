@@ -1,4 +1,4 @@
-"""What can be done with a batch that stopped: find it, resume it, abandon it."""
+"""What can be done with a batch: resume it, cancel it, correct its rows, abandon it."""
 
 from typing import Annotated, Any
 
@@ -16,11 +16,11 @@ from models.errors import (
     ShuttingDown,
     StorageUnavailable,
 )
-from routers.bulk import FINDING, LOCATION, RUN_RESPONSES, accepted, ended
+from routers.answers import FINDING, LOCATION, RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, BatchIdDep, ServiceDep, reply
 from routers.openapi import problems
 
-router = APIRouter(prefix="/hospitals", tags=["Stopped batches"])
+router = APIRouter(prefix="/hospitals", tags=["Batches"])
 
 CANCEL_RESPONSES: dict[int | str, Any] = {
     202: {"description": "No further row is sent.", "headers": LOCATION}

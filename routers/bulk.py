@@ -1,11 +1,10 @@
 """Uploading a file: check it, load it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from models.api import EXAMPLE_ID, BulkResult, Progress, ValidationResult
-from models.batch import Batch, Row
+from models.api import BulkResult, ValidationResult
 from models.errors import (
     FileRejected,
     FormUnreadable,
@@ -16,27 +15,16 @@ from models.errors import (
     UploadNotKept,
     UploadStalled,
 )
-from models.validation import Finding
-from routers.dependencies import AsyncDep, ServiceDep, UploadDep, progress_of, reply
+from routers.answers import FINDING, RUN_RESPONSES, accepted, ended
+from routers.dependencies import AsyncDep, ServiceDep, UploadDep, reply
 from routers.openapi import problems
 from routers.upload_limit import STALL_S
 from routers.upload_route import FORM_LIMITS, UploadRoute
-from services import clock
-from services.batch_service import BatchService
 
 router = APIRouter(
     prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS
 )
 
-FINDING = Finding(
-    row=3,
-    line=4,
-    column="phone",
-    value="n/a",
-    error_type="invalid_phone",
-    message="Write the phone as 7 to 15 digits with an optional + in front and space - ( ) . "
-    "between them, or leave it empty: it has 3 characters, 0 of them digits.",
-)
 _UPLOAD_ERRORS = (
     FormUnreadable("Missing boundary in multipart."),
     UploadStalled(STALL_S),
@@ -44,36 +32,9 @@ _UPLOAD_ERRORS = (
     UploadNotKept(),
     ShuttingDown(),
 )
-LOCATION = {
-    "Location": {
-        "description": "Where to follow the batch",
-        "schema": {"type": "string", "examples": [f"/hospitals/progress/{EXAMPLE_ID}"]},
-    }
-}
-_PREFERENCE_APPLIED = {
-    "Preference-Applied": {
-        "description": "When it was asked for",
-        "schema": {"type": "string", "const": "respond-async"},
-    }
-}
-
 # What the file's part is, for programs that build the form from the document.
 _ENCODING = {"file": {"contentType": "text/csv"}}
 _FORM = {"requestBody": {"content": {"multipart/form-data": {"encoding": _ENCODING}}}}
-
-RUN_RESPONSES: dict[int | str, Any] = {
-    200: {
-        "model": BulkResult,
-        "description": "The batch has ended; `status` says how.",
-        "headers": LOCATION,
-    },
-    202: {
-        "model": Progress,
-        "description": "The batch goes on; `Location` says where to follow it. Asked for with "
-        "`Prefer: respond-async`, or because the service is stopping: the next start goes on.",
-        "headers": LOCATION | _PREFERENCE_APPLIED,
-    },
-}
 
 
 @router.post(
@@ -124,20 +85,3 @@ async def validate(upload: UploadDep, service: ServiceDep) -> Response:
     async with upload.turn:
         content = await service.validate(upload.file)
     return reply(ValidationResult.of(content))
-
-
-def accepted(service: BatchService, batch: Batch, *, asked_for: bool = False) -> Response:
-    """Return 202 with the batch's progress and where to follow it."""
-    headers = _location(batch)
-    if asked_for:
-        headers["Preference-Applied"] = "respond-async"
-    return reply(progress_of(service, batch), 202, headers)
-
-
-def ended(batch: Batch, rows: list[Row]) -> Response:
-    """Return 200 with what became of the batch's *rows*."""
-    return reply(BulkResult.of(batch, rows, clock.now_s()), 200, _location(batch))
-
-
-def _location(batch: Batch) -> dict[str, str]:
-    return {"Location": f"/hospitals/progress/{batch.id}"}

@@ -7,7 +7,7 @@ behind is told where the batch stands when it comes back.
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
@@ -23,7 +23,6 @@ from routers.problem import UploadCutOff
 from services import clock
 from services.batch_service import BatchService
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GATHER_S = 0.005  # what changes together, as a wave of rows that leaves, is told together ...
 EVERY_S = 0.05  # ... and the next change not sooner than this after the last one
 # A batch of 10,000 rows takes 50 ms to tell: so long, ten times, everything else has its turn.
@@ -37,7 +36,7 @@ def event_id(updated_at: datetime) -> str:
 
     It is made of what outlives the process: a client may come back after a restart.
     """
-    return str((updated_at - EPOCH) // timedelta(microseconds=1))
+    return str(clock.epoch_us(updated_at))
 
 
 def done_id(updated_at: datetime) -> str:

@@ -21,6 +21,7 @@ from models.errors import (
 from routers.addresses import allowed_methods, moved
 
 MEDIA_TYPE = "application/problem+json"
+SHOWN_CHARS = 100  # of a name that the sender chose
 TYPE_PREFIX = "urn:hospital-bulk:problem:"
 
 _HINTS = {
@@ -119,7 +120,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     if place == ["body", "file"]:
         detail = "Send the CSV file as the multipart form field 'file'."
     else:
-        detail = f"{' '.join(place)}: {first['msg']}."
+        detail = f"{' '.join(place)[:SHOWN_CHARS]}: {first['msg']}."
     return from_error(InvalidRequest(detail), request.url.path)
 
 

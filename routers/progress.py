@@ -12,12 +12,13 @@ from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
 from routers.event_stream import EventStream, FeedsDep, done_id
 from routers.openapi import problems
 
-router = APIRouter(prefix="/hospitals/progress", tags=["Progress"])
+router = APIRouter(prefix="/hospitals/progress")
 
 
 @router.get(
     "/{batch_id}",
     response_model=Progress,
+    tags=["Progress"],
     summary="Follow a batch",
     responses=problems(BatchNotFound()),
 )
@@ -64,6 +65,7 @@ _EVENTS: dict[int | str, Any] = {
 @router.get(
     "/{batch_id}/events",
     response_class=Response,
+    tags=["Progress"],
     summary="Watch a batch",
     responses=_EVENTS | problems(BatchNotFound()),
 )
@@ -88,7 +90,12 @@ async def events(
     return EventStream(feeds, service, batch)
 
 
-@router.post("/cleanup", summary="End old batches", responses=problems(ShuttingDown()))
+@router.post(
+    "/cleanup",
+    tags=["Batches"],
+    summary="Forget and abandon old batches",
+    responses=problems(ShuttingDown()),
+)
 async def cleanup(service: ServiceDep) -> Cleaned:
     """Forget completed batches older than PROGRESS_CLEANUP_HOURS, never one that still runs.
 

@@ -118,8 +118,8 @@ async def batch_report(
     """Give back every row and what became of it, whatever state the batch is in.
 
     The file can be uploaded as it is: its other columns are ignored, and the apostrophe that keeps
-    spreadsheets from taking a value for a formula is taken off again. With `only=failed` it holds
-    the rows to correct.
+    spreadsheets from taking a value for a formula is taken off again. Upload the failed rows alone
+    only when the batch is completed (`skip_invalid`): otherwise correct them here and resume.
     """
     rows = [row for row in service.get(batch_id).rows if not only or row.status is RowStatus.FAILED]
     name = f"hospitals-{str(batch_id)[:8]}.csv"
@@ -145,7 +145,7 @@ async def batch_report(
 async def verify(batch_id: BatchIdDep, service: ServiceDep) -> Response:
     """Look at what the directory holds of the batch now; nothing is changed, here or there.
 
-    Rows that the directory refused take no part. The directory keeps its rows in memory: after it
+    Rows refused or skipped take no part. The directory keeps its rows in memory: after it
     was restarted every row of a completed batch is missing, for good. Then upload the file again;
     `report.csv` gives it back.
     """

@@ -8,16 +8,15 @@ import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
 from heapq import nlargest
 from typing import NamedTuple
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus
+from services.clock import epoch_us
 
 CURSOR = "[A-Za-z0-9_-]{32}"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORM = struct.Struct(">q16s")  # 24 bytes, so that base64 needs no padding
 
 
@@ -34,7 +33,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> "Place":
-        return cls((batch.created_at - _EPOCH) // timedelta(microseconds=1), batch.id)
+        return cls(epoch_us(batch.created_at), batch.id)
 
     @classmethod
     def from_cursor(cls, cursor: str) -> "Place":

@@ -62,12 +62,15 @@ class Run:
             async with asyncio.timeout(None if self.stopped_by is None else 0.0) as wait:
                 self.waits.add(wait)
                 try:
-                    return await waiting
+                    result = await waiting
                 finally:
                     self.waits.discard(wait)
         except TimeoutError:
             assert self.stopped_by is not None
             raise self.stopped_by from None
+        if self.stopped_by is not None:  # in the very turn in which the answer came
+            raise self.stopped_by
+        return result
 
     def doubt(self) -> None:
         """Note an exchange with an unknown outcome."""

@@ -73,6 +73,7 @@ class BatchRunner:
         if batch.id in self._runs:
             self._runs[batch.id].stop(cancelled())
         self._directory.withdraw(batch.id)
+        self._tracker.poke(batch)
 
     async def _result(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
         try:
@@ -212,7 +213,8 @@ class BatchRunner:
 
     def _rest(self, batch: Batch) -> None:
         batch.seconds, batch.running_since = batch.elapsed_seconds(clock.now_s()), None
-        self._tracker.set_step(batch, "interrupted: goes on when the service starts again")
+        goes_on = "is resumable" if batch.cancelled else "goes on"
+        self._tracker.set_step(batch, f"interrupted: {goes_on} when the service starts again")
         self._tracker.touch(batch)
 
     async def _end(self, run: Run, status: BatchStatus, reason: str | None) -> None:
@@ -229,13 +231,14 @@ class BatchRunner:
                     seconds=batch.elapsed_seconds(clock.now_s()),
                     running_since=None,
                     step="",
+                    step_ends_s=None,
                 )
                 break
             except StorageUnavailable:
                 self._tracker.set_step(batch, "waiting until the batch storage can be written")
                 await self._directory.waker.pause(pause_s)
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
-            if status is BatchStatus.COMPLETED:  # as of a look that is no longer fresh
+            if status is not BatchStatus.RESUMABLE:  # as of a look that is no longer fresh
                 status, reason = await self._result(run, again=True)
         logger.info(
             "batch %s: %s, %d of %d rows created%s",

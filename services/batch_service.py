@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from models.batch import ENDED, Batch, BatchStatus, Row
+from models.batch import ENDED, STOPPED, Batch, BatchStatus, Row
 from models.errors import (
     BatchConflict,
     DirectoryUnreachable,
@@ -32,6 +32,7 @@ from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, other_directory
+from services.refusals import cannot_abandon, cannot_cancel, cannot_resume
 from services.skipping import can_skip, rows_to_load
 from services.verification import verify
 
@@ -177,7 +178,7 @@ class BatchService:
         """
         batch = self._tracker.get(batch_id)
         if batch.status is not BatchStatus.RESUMABLE or batch_id in self._claims:
-            raise BatchConflict(_cannot_resume(batch))
+            raise BatchConflict(cannot_resume(batch))
         self._check_directory(batch)
         self._check_room()
         before = tuple(batch.rows)
@@ -204,7 +205,7 @@ class BatchService:
         """
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
-            raise BatchConflict(_cannot_cancel(batch))
+            raise BatchConflict(cannot_cancel(batch))
         self._runner.cancel(batch)
         try:
             await self._tracker.save(batch)
@@ -214,7 +215,7 @@ class BatchService:
                 "service would go on with the batch"
             ) from None
         if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
-            raise BatchConflict(_cannot_cancel(batch))
+            raise BatchConflict(cannot_cancel(batch))
         logger.info("batch %s: cancelled", batch.id)
         return batch
 
@@ -242,7 +243,7 @@ class BatchService:
         """
         batch = self._tracker.get(batch_id)
         if batch.status not in _ABANDONABLE or batch_id in self._claims:
-            raise BatchConflict(_cannot_abandon(batch))
+            raise BatchConflict(cannot_abandon(batch))
         self._check_directory(batch)
         if self.is_stopping:
             raise ShuttingDown
@@ -336,32 +337,5 @@ class BatchService:
             raise BatchConflict(other_directory(batch))
 
 
-_ABANDONABLE = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED, BatchStatus.ABANDONING})
+_ABANDONABLE = STOPPED | {BatchStatus.ABANDONING}
 _CANCELLABLE = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING})
-
-
-def _cannot_resume(batch: Batch) -> str:
-    match batch.status:
-        case BatchStatus.COMPLETED:
-            return "The batch is completed: there is nothing to resume."
-        case BatchStatus.FAILED:
-            return (
-                "The directory refused the rows that are not created, so a resume cannot help "
-                "before they are corrected: correct them, or abandon the batch."
-            )
-        case BatchStatus.ABANDONING:
-            return "The batch is being abandoned: upload the file again."
-        case _:
-            return "The batch is being worked on already: follow its progress."
-
-
-def _cannot_abandon(batch: Batch) -> str:
-    if batch.status is BatchStatus.COMPLETED:
-        return "The batch is completed and its hospitals are active: they are never deleted."
-    return "The batch is being worked on: wait until it has ended."
-
-
-def _cannot_cancel(batch: Batch) -> str:
-    if batch.status is BatchStatus.ACTIVATING:
-        return "All rows are created and the batch is being activated: it cannot be cancelled now."
-    return f"The batch is {batch.status}: there is nothing to cancel."

@@ -8,10 +8,12 @@ that is set forward makes them look older; after the start it can be set as anyo
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 WallClock: TypeAlias = Callable[[], datetime]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now_s() -> float:
@@ -22,6 +24,11 @@ def now_s() -> float:
 def utc_now() -> datetime:
     """Return the wall clock's time."""
     return datetime.now(UTC)
+
+
+def epoch_us(when: datetime) -> int:
+    """Return a time as whole microseconds since the epoch."""
+    return (when - EPOCH) // timedelta(microseconds=1)
 
 
 def age_s(then: float, now: float) -> float:

@@ -14,6 +14,7 @@ from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values
 from services.progress_tracker import ProgressTracker
 from services.reasons import corrected
+from services.refusals import cannot_correct
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ async def correct(
     if not 1 <= number <= len(batch.rows):
         raise RowNotFound(len(batch.rows))
     if not batch.is_correctable or batch.id in claims:
-        raise BatchConflict(_why_not(batch))
+        raise BatchConflict(cannot_correct(batch))
     row = batch.row(number)
     if not row.is_excluded:
         raise BatchConflict(
@@ -61,9 +62,3 @@ def _with_changes(hospital: HospitalRow, changes: Mapping[str, str]) -> Hospital
     if errors := judge_values(values, row=hospital.row, line=0):
         raise RowRejected(tuple(errors))
     return hospital_row(hospital.row, values)
-
-
-def _why_not(batch: Batch) -> str:
-    if batch.status is BatchStatus.COMPLETED:
-        return "The batch is completed: upload the row as a file of its own."
-    return "The batch is being worked on: wait until it has ended."

@@ -69,7 +69,7 @@ MESSAGES = {
     " {chars}.",
     "too_long": "Shorten the {column}: it has {chars} characters and may have {high}.",
     "invalid_phone": "Write the phone as 7 to 15 digits with an optional + in front and space"
-    " - ( ) . between them, or leave it empty: it has {chars} characters, {digits} of them digits.",
+    " - ( ) . between them, or leave it empty: characters: {chars}, digits: {digits}.",
 }
 
 Values: TypeAlias = tuple[str, ...]  # of COLUMNS, in their order

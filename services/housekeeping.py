@@ -6,7 +6,7 @@ import logging
 from collections.abc import Set
 from dataclasses import dataclass
 
-from models.batch import INTERRUPTED, Batch, BatchStatus, RowStatus
+from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus, RowStatus
 from models.errors import BatchConflict, StorageUnavailable
 from services import clock
 from services.abandonment import Abandonment
@@ -21,7 +21,6 @@ MAX_AUTO_RESUMES = 3  # without a row created in between; then a person should l
 CLEANUP_INTERVAL_S = 600.0
 
 _COMPLETED = frozenset({BatchStatus.COMPLETED})
-_STOPPED = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +114,30 @@ class Housekeeping:
 
     async def _abandon_old(self) -> None:
         """Abandon stopped batches one after the other, so that uploads find room in the queue."""
-        for batch in self._older_than(self._rules.keep_stopped_s, _STOPPED):
-            if batch.id in self._claims or batch.status not in _STOPPED:
-                continue  # somebody took it up meanwhile
+        for batch in self._older_than(self._rules.keep_stopped_s, STOPPED):
+            # Since the round began somebody may have taken it up, or be at it: each can take long.
+            if not _is_old(batch, self._rules.keep_stopped_s, STOPPED) or self._is_taken(batch):
+                continue
             logger.info("batch %s: kept long enough as %s", batch.id, batch.status)
             task = self._claims.start(batch.id, self._abandon(batch))
             await self._claims.wait(batch.id)
-            if not task.cancelled() and (deleted := task.result()) is not None:
-                self._abandoned += 1
-                self._deleted_hospitals += deleted
+            if task.cancelled() or task.exception() is not None:
+                continue  # its claim has logged it
+            match task.result():
+                case int(deleted):
+                    self._abandoned += 1
+                    self._deleted_hospitals += deleted
+                case CannotContinue():
+                    return  # the directory is away, for the others too
+                case _:
+                    pass  # this one is kept
 
     def _older_than(self, age_s: float, statuses: Set[BatchStatus]) -> list[Batch]:
-        oldest_s = clock.now_s() - age_s
-        return [
-            batch
-            for batch in self._tracker.all()
-            if batch.status in statuses and batch.changed_s <= oldest_s
-        ]
+        return [batch for batch in self._tracker.all() if _is_old(batch, age_s, statuses)]
+
+    def _is_taken(self, batch: Batch) -> bool:
+        """Return whether somebody works on the batch, or it is forgotten."""
+        return batch.id in self._claims or batch.id not in self._tracker
 
     def _recover_one(self, batch: Batch) -> None:
         """Treat every row whose creation is not recorded as sent: the checkpoint may be older."""
@@ -172,29 +178,32 @@ class Housekeeping:
             if batch.status is BatchStatus.ABANDONING and batch.id not in self._claims:
                 self._claims.start(batch.id, self._abandon(batch))
 
-    async def _abandon(self, batch: Batch) -> int | None:
+    async def _abandon(self, batch: Batch) -> int | Exception:
         """Abandon with nobody waiting; what fails is kept, and taken up by the next cleanup.
 
         Returns:
-            How many hospitals were deleted; None if the batch is kept.
+            How many hospitals were deleted, or why the batch is kept.
         """
-        if batch.directory_url != self._rules.directory_url:
-            logger.warning("batch %s: not abandoned: %s", batch.id, other_directory(batch))
-            return None
         try:
+            if batch.directory_url != self._rules.directory_url:
+                raise BatchConflict(other_directory(batch))
             return await self._abandonment.abandon(batch)
         except (BatchConflict, StorageUnavailable, CannotContinue) as error:
             logger.warning("batch %s: still to be abandoned: %s", batch.id, error)
-        except Interrupted:
-            logger.debug("batch %s: abandoned by the next start", batch.id)
-        return None
+            return error
+        except Interrupted as error:
+            return error
 
     async def _forget(self, batch: Batch) -> bool:
-        if batch.id in self._claims or batch.id not in self._tracker:
-            return False  # somebody else is at it, or was
+        if self._is_taken(batch):
+            return False
         with self._claims.taken(batch.id):
             try:
                 await self._tracker.forget(batch)
             except StorageUnavailable:
                 return False
         return True
+
+
+def _is_old(batch: Batch, age_s: float, statuses: Set[BatchStatus]) -> bool:
+    return batch.status in statuses and batch.changed_s <= clock.now_s() - age_s

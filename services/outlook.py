@@ -13,7 +13,7 @@ STEPS = {
     BatchStatus.ACTIVATING: "activating",
     BatchStatus.COMPLETED: "completed: every row is in the directory, once, active",
     BatchStatus.RESUMABLE: "stopped: resume it to go on, or abandon it",
-    BatchStatus.FAILED: "failed: correct the rows that the directory refused, or abandon the batch",
+    BatchStatus.FAILED: "failed: correct the refused rows and resume the batch, or abandon it",
     BatchStatus.ABANDONING: "being abandoned: its hospitals are being deleted",
 }
 
@@ -36,10 +36,13 @@ def outlook(batch: Batch, traffic: Traffic, now: Now) -> Outlook:
         ended_s = 0.0 if batch.status is BatchStatus.COMPLETED else None
         return Outlook(_resting(batch), ended_s)
     standing = traffic.creates or traffic.lookups
-    if batch.cancelled and standing is None:
+    if batch.cancelled and standing is None and _is_under_way(batch):
         return Outlook("cancelled: waiting for the rows under way", traffic.answered_in_s)
     if standing is not None:
-        return Outlook(_waiting(batch, standing, now), _eta_s(batch, traffic, now))
+        step = _waiting(batch, standing, now)
+        if traffic.creates is not None:
+            step += f"; rows to send: {traffic.creates.waiting}"
+        return Outlook(step + _place(standing), _eta_s(batch, traffic, now))
     if traffic.silent_since_s is not None and not _is_under_way(batch):
         since = now.clock_time(traffic.silent_since_s)
         return Outlook(f"waiting since {since} for the directory to answer", None)
@@ -60,17 +63,17 @@ def _resting(batch: Batch) -> str:
 def _waiting(batch: Batch, standing: Standing, now: Now) -> str:
     opens = now.clock_time(now.monotonic_s + standing.opens_in_s)
     if standing.is_refused:
-        step = f"waiting: others use up the directory's rate limit; it is asked again at {opens}"
-    elif standing.opens_in_s > 0:
-        step = f"waiting for the directory's rate window, which opens at {opens}"
-    else:
-        step = batch.step
-    if any(row.status is RowStatus.PENDING for row in batch.rows):
-        step += f"; rows to send: {standing.waiting}"
-    if standing.ahead:
-        place = f"place {len(standing.ahead) + 1} of {standing.batches} in the queue"
-        step += f"; {place}, batch {standing.ahead[0]} is next"
-    return step
+        return f"waiting: others use up the directory's rate limit; it is asked again at {opens}"
+    if standing.opens_in_s > 0:
+        return f"waiting for the directory's rate window, which opens at {opens}"
+    return batch.step
+
+
+def _place(standing: Standing) -> str:
+    if not standing.ahead:
+        return ""
+    place = f"place {len(standing.ahead) + 1} of {standing.batches} in the queue"
+    return f"; {place}, batch {standing.ahead[0]} is next"
 
 
 def _eta_s(batch: Batch, traffic: Traffic, now: Now) -> float | None:
@@ -82,8 +85,8 @@ def _eta_s(batch: Batch, traffic: Traffic, now: Now) -> float | None:
         return traffic.answered_in_s
     if batch.step_ends_s is not None:
         return max(0.0, batch.step_ends_s - now.monotonic_s)
-    if batch.lacking:
-        return None
+    if batch.lacking or batch.status is BatchStatus.ACTIVATING:
+        return None  # an activation takes what it takes
     return traffic.lookups.last_in_s if traffic.lookups is not None else 0.0
 
 

@@ -11,7 +11,13 @@ from models.api.batches import (
     RowState,
     RowValues,
 )
-from models.api.files import FileProperties, PreviewHospital, RowError, ValidationResult
+from models.api.files import (
+    EXAMPLE_FINDING,
+    FileProperties,
+    PreviewHospital,
+    RowError,
+    ValidationResult,
+)
 from models.api.reports import (
     EXAMPLE_CURSOR,
     BatchList,
@@ -23,6 +29,7 @@ from models.api.system import ApiInfo, Health, Problem, Readiness
 
 __all__ = [
     "EXAMPLE_CURSOR",
+    "EXAMPLE_FINDING",
     "EXAMPLE_ID",
     "Abandoned",
     "ApiInfo",

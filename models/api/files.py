@@ -1,19 +1,20 @@
 """The shapes of checked files."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from models.api.shape import Shape, example
 from models.validation import CsvContent, Finding
 
-EXAMPLE_FINDING = {
+EXAMPLE_FINDING: dict[str, Any] = {
     "row": 3,
     "line": 4,
     "column": "phone",
     "value": "n/a",
     "error_type": "invalid_phone",
-    "message": "Give 7 to 15 digits, or leave the phone empty.",
+    "message": "Write the phone as 7 to 15 digits with an optional + in front and space - ( ) . "
+    "between them, or leave it empty: characters: 3, digits: 0.",
 }
 
 

@@ -108,6 +108,16 @@ def test_a_correction_that_cannot_be_right_says_why_and_changes_nothing(
     assert progress(service, batch["batch_id"])["status"] == "failed"
 
 
+def test_a_column_with_an_endless_name_is_not_told_in_whole(world: World):
+    service = world.service()
+    batch = refused_batch(world, service)
+
+    answer = http.patch(rows_url(service, batch["batch_id"], 2), json={"k" * 100_000: "1"})
+
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000
+
+
 def test_the_errors_of_a_corrected_row_are_those_of_a_file(world: World):
     service = world.service()
     batch = refused_batch(world, service)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from directory.app import DirectorySettings
@@ -195,6 +196,20 @@ def test_once_resumed_it_goes_on_after_a_crash_again(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_watchers_hear_of_a_cancel_at_once(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(2)
+        heard: list[str] = []
+        harness.service.watch(batch.id, lambda: heard.append(harness.service.outlook(batch).step))
+
+        await harness.service.cancel(batch.id)
+
+        assert heard == ["cancelled: waiting for the rows under way"]
+
+    play(tmp_path, scenario)
+
+
 def test_a_second_cancel_is_no_error(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.submit(csv_file(20))
@@ -266,6 +281,59 @@ def test_at_any_moment_a_cancel_either_holds_or_is_refused(tmp_path: Path):
         create_rate_limit=0,
         directory=DirectorySettings(create_limit=0, lookup_limit=0),
     )
+
+
+@pytest.mark.parametrize("is_active", [False, True])
+def test_it_holds_also_in_the_very_turn_in_which_a_look_is_answered(
+    tmp_path: Path, is_active: bool
+):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(5))
+        await asyncio.sleep(2)
+        if is_active:
+            await cancelled(harness, batch)
+            await harness.control.patch(f"/hospitals/batch/{batch.id}/activate")
+            await harness.service.resume(batch.id)
+        told: list[asyncio.Task[Batch]] = []
+        ended = harness.wire._ended
+
+        def cancel_before_the_run_hears_it(task: asyncio.Task[httpx.Response]) -> None:
+            ended(task)
+            if harness.wire.requests[-1].startswith("GET /hospitals/batch/") and not told:
+                told.append(asyncio.create_task(harness.service.cancel(batch.id)))
+
+        harness.wire._ended = cancel_before_the_run_hears_it  # type: ignore[method-assign]
+        await harness.service.wait(batch)
+
+        await asyncio.gather(*told)
+        assert batch.status is BatchStatus.RESUMABLE
+        active = [hospital["active"] for hospital in await harness.hospitals()]
+        assert active == [is_active] * 5
+
+    play(tmp_path, scenario)
+
+
+def test_a_batch_that_waits_to_be_failed_while_the_disk_is_full_becomes_resumable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("reject", name="Hospital 2")
+        batch = await harness.submit(csv_file(3))
+        await asyncio.sleep(2)
+
+        def refuse(*_: object) -> None:
+            raise StorageError("full")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(JsonFiles, "save", refuse)
+            await asyncio.sleep(10)
+            assert "storage" in harness.service.outlook(batch).step
+
+        await cancelled(harness, batch)
+
+        assert batch.status is BatchStatus.RESUMABLE
+
+    play(tmp_path, scenario)
 
 
 def test_a_cancel_that_cannot_be_saved_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.batch import Batch, BatchStatus
+from services.storage.json_files import JsonFiles, StorageError
 from tests.harness import EPOCH, Harness, csv_file
 from tests.integration.test_exactly_once import now_s, play
 
@@ -220,3 +221,59 @@ def test_watchers_hear_when_the_window_opens_later_and_when_the_directory_is_wai
         assert len(heard) == 2
 
     play(tmp_path, scenario)
+
+
+def test_a_cancelled_batch_that_waits_for_the_disk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(2)
+        await harness.service.cancel(batch.id)
+
+        def refuse(*_: object) -> None:
+            raise StorageError("full")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(JsonFiles, "save", refuse)
+            await asyncio.sleep(20)
+            assert "storage" in harness.service.outlook(batch).step
+        await harness.service.wait(batch)
+
+    play(tmp_path, scenario)
+
+
+def test_a_resume_shows_nothing_of_what_the_run_before_waited_for(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("late", seconds=12, name="Hospital 3")
+        batch = await harness.submit(csv_file(5))
+        await asyncio.sleep(7)
+        await harness.service.cancel(batch.id)
+        await harness.service.wait(batch)
+
+        await harness.service.resume(batch.id)
+
+        told = harness.service.outlook(batch)
+        assert "until" not in told.step
+        assert told.eta_s is None
+
+    play(tmp_path, scenario)
+
+
+def test_rows_to_send_are_rows_and_not_looks(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.submit(csv_file(20))
+        await asyncio.sleep(2)
+        await harness.service.cancel(batch.id)
+        await harness.service.wait(batch)
+        for _ in range(2):
+            await harness.service.verify(batch.id)
+        await harness.service.resume(batch.id)
+        await asyncio.sleep(0.1)
+
+        step = harness.service.outlook(batch).step
+
+        assert step.startswith("waiting for the directory's rate window")
+        assert "rows to send" not in step
+
+    play(tmp_path, scenario, max_concurrent_requests=5, lookup_rate_limit=2)

@@ -200,3 +200,69 @@ def test_nothing_is_begun_once_the_service_stops(tmp_path: Path):
         assert len(await harness.hospitals()) == 4
 
     playing(tmp_path, scenario)
+
+
+async def retention_is_at_another(harness: Harness) -> None:
+    """Have an old batch be abandoned, which takes a while since it has to settle first."""
+    batch = harness.service.get(next(iter(harness.service._tracker._batches)))
+    await harness.service.cleanup()
+    await asyncio.sleep(1)
+    assert batch.id in harness.service._claims
+
+
+async def unsettled_batch(harness: Harness) -> None:
+    await harness.fault("late", seconds=12, name="Hospital 3")
+    batch = await harness.submit(csv_file(5))
+    await asyncio.sleep(7)
+    await harness.service.cancel(batch.id)
+    await harness.service.wait(batch)
+    assert batch.unsettled
+
+
+def test_one_that_is_corrected_while_another_is_abandoned_is_kept(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await unsettled_batch(harness)
+        batch = await failed_batch(harness)
+        await asyncio.sleep(AN_HOUR + 1)
+        await retention_is_at_another(harness)
+
+        await harness.service.correct(batch.id, 2, {"name": "Mended Hospital"})
+        await asyncio.sleep(60)
+
+        assert is_known(harness, batch)
+        await assert_exactly_once(harness, await harness.resume(batch))
+
+    playing(tmp_path, scenario)
+
+
+def test_one_that_is_resumed_and_stopped_again_meanwhile_is_kept(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await unsettled_batch(harness)
+        batch = await stopped_batch(harness)
+        await asyncio.sleep(AN_HOUR + 1)
+        await retention_is_at_another(harness)
+
+        await harness.service.resume(batch.id)
+        await harness.service.cancel(batch.id)
+        await harness.service.wait(batch)
+        await asyncio.sleep(60)
+
+        assert is_known(harness, batch)
+
+    playing(tmp_path, scenario)
+
+
+def test_a_directory_that_is_away_is_waited_for_once_and_not_for_each_batch(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        for _ in range(5):
+            await stopped_batch(harness)
+        await asyncio.sleep(AN_HOUR - 600)
+        harness.wire.up = False
+        await asyncio.sleep(600)
+        await harness.service.cleanup()
+
+        await asyncio.sleep(95)
+
+        assert len(harness.service._claims) == 0
+
+    playing(tmp_path, scenario)

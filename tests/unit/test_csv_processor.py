@@ -494,7 +494,7 @@ def test_a_refused_phone_is_told_how_many_digits_it_has():
     message = only(read(f"{HEADER}Clinic,Sea Road 5,12-34\n")).message
 
     assert "7 to 15 digits" in message
-    assert "5 characters, 4 of them digits" in message
+    assert "characters: 5, digits: 4" in message
 
 
 @pytest.mark.parametrize("code", [0, 1, 8, 0x0B, 0x0C, 0x0E, 0x1C, 0x1F, 0x7F, 0x80, 0x85, 0x9F])

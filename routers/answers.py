@@ -1,0 +1,58 @@
+"""What an upload, a resume and a cancel answer with, and how the document says so."""
+
+from typing import Any
+
+from fastapi import Response
+
+from models.api import EXAMPLE_FINDING, EXAMPLE_ID, BulkResult, Progress
+from models.batch import Batch, Row
+from models.validation import Finding
+from routers.dependencies import progress_of, reply
+from services import clock
+from services.batch_service import BatchService
+
+FINDING = Finding(**EXAMPLE_FINDING)
+
+LOCATION = {
+    "Location": {
+        "description": "Where to follow the batch",
+        "schema": {"type": "string", "examples": [f"/hospitals/progress/{EXAMPLE_ID}"]},
+    }
+}
+_PREFERENCE_APPLIED = {
+    "Preference-Applied": {
+        "description": "When it was asked for",
+        "schema": {"type": "string", "const": "respond-async"},
+    }
+}
+
+RUN_RESPONSES: dict[int | str, Any] = {
+    200: {
+        "model": BulkResult,
+        "description": "The batch has ended; `status` says how.",
+        "headers": LOCATION,
+    },
+    202: {
+        "model": Progress,
+        "description": "The batch goes on; `Location` says where to follow it. Asked for with "
+        "`Prefer: respond-async`, or because the service is stopping: the next start goes on.",
+        "headers": LOCATION | _PREFERENCE_APPLIED,
+    },
+}
+
+
+def accepted(service: BatchService, batch: Batch, *, asked_for: bool = False) -> Response:
+    """Return 202 with the batch's progress and where to follow it."""
+    headers = _location(batch)
+    if asked_for:
+        headers["Preference-Applied"] = "respond-async"
+    return reply(progress_of(service, batch), 202, headers)
+
+
+def ended(batch: Batch, rows: list[Row]) -> Response:
+    """Return 200 with what became of the batch's *rows*."""
+    return reply(BulkResult.of(batch, rows, clock.now_s()), 200, _location(batch))
+
+
+def _location(batch: Batch) -> dict[str, str]:
+    return {"Location": f"/hospitals/progress/{batch.id}"}
