@@ -586,8 +586,9 @@ class Histories(RuleBasedStateMachine):
             assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
 
     async def end_refused(self, batch: Batch) -> None:
-        """Take every other batch back; of the rest correct what was refused."""
-        if batch.id.int % 2:
+        """Take every other batch back if none of it is active; else correct what was refused."""
+        is_active = any(hospital["active"] for hospital in self.held(batch.id))
+        if list(self.contents).index(batch.id) % 2 and not is_active:
             return await self.abandon_now(batch.id)
         for row in [row for row in batch.rows if row.refused]:
             await self.correct_now(batch.id, row.hospital.row)
