@@ -183,17 +183,39 @@ def test_verify_of_a_completed_batch_says_that_all_is_as_in_the_file(page: Page)
     )
 
 
-def test_the_report_and_the_failed_rows_are_downloaded(page: Page, refused: str, tmp_path: Path):
-    def downloaded(name: str) -> list[dict[str, str]]:
-        with page.expect_download() as download:
-            button(page, name).click()
-        assert download.value.suggested_filename.startswith(f"hospitals-{refused[:8]}")
-        download.value.save_as(tmp_path / name)
-        with (tmp_path / name).open(newline="") as file:
-            return list(csv.DictReader(file))
+def downloaded(page: Page, name: str, folder: Path) -> list[dict[str, str]]:
+    """Press a button; return the lines of the file that comes."""
+    with page.expect_download() as download:
+        button(page, name).click()
+    batch_id = page.url.rpartition("#")[2]
+    assert download.value.suggested_filename.startswith(f"hospitals-{batch_id[:8]}")
+    download.value.save_as(folder / name)
+    with (folder / name).open(newline="") as file:
+        return list(csv.DictReader(file))
 
-    assert [line["row"] for line in downloaded("Download the report")] == list("12345")
-    assert [line["name"] for line in downloaded("Download the failed rows")] == ["Hospital 3"]
+
+def test_the_report_of_a_batch_is_downloaded(page: Page, refused: str, tmp_path: Path):
+    report = downloaded(page, "Download the report", tmp_path)
+
+    assert [line["row"] for line in report] == list("12345")
+
+
+def test_the_rows_that_stayed_out_of_a_completed_batch_are_downloaded(page: Page, tmp_path: Path):
+    choose(page, FAULTY)
+    button(page, "Load the 1 sound row, leave out 2").click()
+    expect_state(page, "Completed")
+
+    failed = downloaded(page, "Download the failed rows", tmp_path)
+
+    assert [line["name"] for line in failed] == ["A", "Beacon Hill Hospital"]
+
+
+def test_failed_rows_that_a_resume_would_send_are_not_offered_as_a_new_file(
+    page: Page, refused: str
+):
+    expect(button(page, "Correct row 3, Hospital 3")).to_be_visible()
+
+    expect(button(page, "Download the failed rows")).to_have_count(0)
 
 
 def test_what_cannot_be_done_is_told_in_the_services_words(page: Page, stopped: str, console):

@@ -15,7 +15,8 @@ const OFFERED = {
   cancel: ({ status }) => RUNNING.has(status),
   verify: ({ status }) => ENDED.has(status),
   report: () => true,
-  failed: ({ failed_hospitals }) => failed_hospitals > 0,
+  // As a file to mend and load anew: only once nothing can send or delete what is in it any more.
+  failed: ({ status, failed_hospitals }) => status === "completed" && failed_hospitals > 0,
   abandon: ({ status }) => STOPPED.has(status),
 };
 
