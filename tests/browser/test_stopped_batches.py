@@ -18,7 +18,7 @@ from tests.browser.steps import (
     start,
     wait_until_held,
 )
-from tests.e2e.conftest import World
+from tests.e2e.conftest import World, wait_until
 
 
 @pytest.fixture
@@ -237,6 +237,18 @@ def test_what_cannot_be_done_is_told_in_the_services_words(page: Page, stopped: 
     expect_state(page, "Stopped")
 
 
+def test_an_action_that_did_not_reach_the_service_says_that_it_is_not_known_to_be_done(
+    page: Page, stopped: str, console
+):
+    console.foresee("ERR_FAILED")
+    page.route("**/hospitals/resume/**", lambda route: route.abort())
+
+    button(page, "Resume").click()
+
+    expect(page.locator("#action-problem")).to_contain_text("Whether it was done shows once")
+    expect_state(page, "Stopped")
+
+
 def test_of_an_action_whose_answer_was_lost_the_page_finds_out_what_became(
     page: Page, stopped: str, console
 ):
@@ -250,5 +262,37 @@ def test_of_an_action_whose_answer_was_lost_the_page_finds_out_what_became(
 
     button(page, "Resume").click()
 
-    expect(page.locator("#action-problem")).to_contain_text("Whether it was done shows once")
     expect_state(page, "Completed")
+    expect(page.locator("#action-problem")).to_be_empty()
+
+
+def test_an_error_goes_when_the_batch_has_come_to_another_state(page: Page, stopped: str, console):
+    console.foresee("status of 503")
+    page.route("**/verify", lambda route: route.fulfill(status=503, json={"detail": "It is down."}))
+    button(page, "Verify").click()
+    expect(page.locator("#action-problem")).to_have_text("It is down.")
+
+    button(page, "Resume").click()
+
+    expect_state(page, "Completed")
+    expect(page.locator("#action-problem")).to_be_empty()
+
+
+def test_a_late_error_of_what_can_no_longer_be_done_is_not_told(
+    page: Page, world: World, stopped: str, console
+):
+    console.foresee("status of 503")
+    held_back: list[Route] = []
+    page.route("**/verify", lambda route: held_back.append(route))
+    verify = button(page, "Verify").element_handle()
+    verify.click()
+    wait_until(lambda: verify.get_attribute("aria-busy") == "true" and len(held_back) == 1)
+    world.fault(fault("slow", seconds=60))
+    button(page, "Resume").click()
+    expect_state(page, "Loading")
+
+    held_back[0].fulfill(status=503, json={"detail": "It is down."})
+
+    wait_until(lambda: verify.get_attribute("aria-busy") == "false")
+    expect_state(page, "Loading")
+    expect(page.locator("#action-problem")).to_be_empty()

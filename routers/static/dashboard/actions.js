@@ -37,20 +37,21 @@ export class Actions {
     this.#id = id;
     this.#on = on;
     this.#buttons = {
-      resume: this.#button("Resume", "", () => this.#resume()),
-      cancel: this.#button("Cancel", "quiet", () => this.#cancel()),
-      verify: this.#button("Verify", "quiet", () => this.#verify()),
-      report: this.#button("Download the report", "quiet", () => this.#report(false)),
-      failed: this.#button("Download the failed rows", "quiet", () => this.#report(true)),
-      abandon: this.#button("Abandon", "danger quiet", () => this.#abandon()),
+      resume: this.#button("resume", "Resume", "", () => this.#resume()),
+      cancel: this.#button("cancel", "Cancel", "quiet", () => this.#cancel()),
+      verify: this.#button("verify", "Verify", "quiet", () => this.#verify()),
+      report: this.#button("report", "Download the report", "quiet", () => this.#report(false)),
+      failed: this.#button("failed", "Download the failed rows", "quiet", () => this.#report(true)),
+      abandon: this.#button("abandon", "Abandon", "danger quiet", () => this.#abandon()),
     };
     this.tell("");
   }
 
   /** Offer what can be done now. */
   render(progress) {
+    if (progress.status !== this.#progress?.status) this.tell(""); // it was about another state
     this.#progress = progress;
-    const offered = Object.keys(OFFERED).filter((name) => OFFERED[name](progress));
+    const offered = Object.keys(OFFERED).filter((name) => this.#isOffered(name));
     const hadFocus = byId("actions").contains(document.activeElement);
     arrange(byId("actions"), offered.map((name) => this.#buttons[name]));
     // The button that was pressed may be gone: who works by keyboard stays where the batch is told.
@@ -70,20 +71,26 @@ export class Actions {
     this.#wanted = name;
   }
 
-  #button(text, className, work) {
+  #isOffered(name) {
+    return OFFERED[name](this.#progress);
+  }
+
+  #button(name, text, className, work) {
     const button = make("button", { type: "button", className }, text);
-    button.onclick = () => whileBusy(button, () => this.#attempt(work));
+    button.onclick = () => whileBusy(button, () => this.#attempt(name, work));
     return button;
   }
 
-  async #attempt(work) {
+  async #attempt(name, work) {
     this.tell("");
     try {
       await work();
     } catch (error) {
       if (this.#on.isClosed()) return;
       const isUnknown = error instanceof api.Unreachable;
-      this.tell(isUnknown ? `${error.message} Whether it was done shows once it answers again.` : error.message);
+      if (this.#isOffered(name)) {
+        this.tell(isUnknown ? `${error.message} Whether it was done shows once it answers again.` : error.message);
+      }
       if (isUnknown) this.#on.again();
     }
   }
@@ -101,7 +108,7 @@ export class Actions {
 
   async #verify() {
     const result = await api.verify(this.#id);
-    if (!this.#on.isClosed()) showVerification(result);
+    if (!this.#on.isClosed() && this.#isOffered("verify")) showVerification(result);
   }
 
   async #report(onlyFailed) {
