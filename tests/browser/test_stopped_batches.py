@@ -66,6 +66,18 @@ def test_a_running_batch_is_cancelled_and_can_be_resumed(page: Page, world: Worl
     assert len(held(world, batch_id)) == 5
 
 
+def test_a_cancel_that_waits_for_the_rows_under_way_is_not_offered_again(page: Page, world: World):
+    world.fault(fault("slow", seconds=60))
+    start(page)
+    expect(page.locator("#state-figures")).to_contain_text("4 of 5")
+
+    button(page, "Cancel").click()
+
+    expect(page.locator("#state-reason")).to_contain_text("Cancelled: waiting")
+    expect(button(page, "Cancel")).to_have_count(0)
+    expect(page.get_by_role("heading", name="hospitals.csv")).to_be_focused()
+
+
 def test_abandoning_asks_first_and_no_leaves_the_batch_as_it_is(
     page: Page, world: World, stopped: str
 ):

@@ -12,7 +12,7 @@ const STOPPED = new Set(["resumable", "failed"]);
 
 const OFFERED = {
   resume: ({ status }) => status === "resumable",
-  cancel: ({ status }) => RUNNING.has(status),
+  cancel: ({ status, current_step }) => RUNNING.has(status) && !current_step.startsWith("cancelled"),
   verify: ({ status }) => ENDED.has(status),
   report: () => true,
   // As a file to mend and load anew: only once nothing can send or delete what is in it any more.
@@ -103,6 +103,7 @@ export class Actions {
 
   async #cancel() {
     await api.cancel(this.#id);
+    this.#on.again(); // no row has changed, so that the stream has no reason to tell it
     announce("Cancelling: the rows under way are finished first.");
   }
 
