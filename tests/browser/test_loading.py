@@ -2,8 +2,9 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from scripts.processes import Server
 from tests.browser.steps import (
     FAULTY,
     button,
@@ -57,6 +58,22 @@ def test_time_taken_goes_on_between_the_events(page: Page, world: World):
     page.clock.fast_forward("10:00")
 
     expect(page.locator("#state-figures")).to_contain_text("10 min")
+
+
+def test_a_step_tells_times_as_the_readers_clock_does(browser: Browser, service: Server):
+    context = browser.new_context(timezone_id="Asia/Kolkata", locale="en-GB")
+    page = context.new_page()
+    page.goto(f"{service.url}/dashboard")
+
+    step = page.evaluate(
+        """async () => {
+            const { inLocalTime } = await import("/dashboard/words.js");
+            return inLocalTime("rate window, which opens at 18:20:39 UTC; rows to send: 3");
+        }"""
+    )
+
+    assert step == "rate window, which opens at 23:50:39; rows to send: 3"
+    context.close()
 
 
 def test_errors_stand_beside_the_rows_they_belong_to(page: Page):

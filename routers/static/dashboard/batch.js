@@ -8,7 +8,7 @@ import { announce, byId, dateOf, make, write } from "./dom.js";
 import { follow } from "./events.js";
 import { Rows } from "./rows.js";
 import { clearVerification } from "./verification.js";
-import { batchTone, batchWord, count, duration, sentence } from "./words.js";
+import { batchTone, batchWord, count, duration, inLocalTime, sentence } from "./words.js";
 
 const RENDER_MS = 50; // events may come faster than anybody reads
 const TITLE = document.title;
@@ -156,7 +156,7 @@ function reason({ status, failure_reason, current_step, failed_hospitals }) {
     case "failed":
       return failure_reason ?? "";
     default:
-      return sentence(current_step);
+      return sentence(inLocalTime(current_step));
   }
 }
 
