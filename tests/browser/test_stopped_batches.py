@@ -112,6 +112,24 @@ def test_an_abandoned_batch_is_gone_from_the_page_and_from_the_directory(
     expect(page.locator(f'#batches a[href="#{stopped}"]')).to_have_count(0)
 
 
+def test_an_abandonment_that_stopped_half_way_says_why_and_is_done_again(
+    page: Page, world: World, stopped: str, console
+):
+    console.foresee("status of (404|503)")
+    world.fault({"endpoint": "delete_batch", "kind": "gateway"})
+    button(page, "Abandon").click()
+    button(page, "Abandon the batch").click()
+    expect_state(page, "Being abandoned")
+    expect(page.locator("#action-problem")).to_contain_text("abandon the batch again later")
+    world.fault()
+
+    button(page, "Abandon").click()
+    button(page, "Abandon the batch").click()
+
+    expect(page.get_by_role("heading", name="Abandoned")).to_be_focused()
+    wait_until_held(world, stopped, 0)
+
+
 def test_the_rows_that_failed_are_shown_first(page: Page, refused: str):
     expect(page.locator("#rows").get_by_role("row")).to_have_count(1 + 1)
     expect(row(page, 3)).to_contain_text("Refused by the directory")
@@ -119,6 +137,16 @@ def test_the_rows_that_failed_are_shown_first(page: Page, refused: str):
     button(page, "All 5").click()
 
     expect(page.locator("#rows").get_by_role("row")).to_have_count(5 + 1)
+
+
+def test_while_rows_are_open_they_are_shown_beside_those_that_failed(page: Page, world: World):
+    world.fault(fault("reject"), fault("gateway", "Hospital 4"))
+
+    start(page)
+
+    expect_state(page, "Stopped")
+    expect(button(page, "Failed 1")).to_be_visible()
+    expect(button(page, "All 5")).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_refused_row_is_corrected_and_the_resume_sends_it(page: Page, world: World, refused: str):
@@ -179,6 +207,8 @@ def test_a_skipped_row_is_corrected_in_a_batch_that_has_not_completed(page: Page
 def test_verify_shows_what_is_missing_inactive_and_surplus(page: Page, world: World, stopped: str):
     button(page, "Verify").click()
 
+    expect(page.get_by_role("heading", name="Compared with the directory")).to_be_visible()
+    expect(page.locator("#verification")).to_contain_text("is completed: resume it.")
     differences = page.get_by_role("table", name="Differences")
     expect(differences.get_by_role("row").filter(has_text="Missing")).to_contain_text("Hospital 3")
     assert world.hospitals(stopped) != []
@@ -193,6 +223,7 @@ def test_verify_of_a_completed_batch_says_that_all_is_as_in_the_file(page: Page)
     expect(page.locator("#verification")).to_contain_text(
         "The directory has each row of the file, once, active."
     )
+    expect(page.locator("#verification")).not_to_contain_text("inactive")
 
 
 def downloaded(page: Page, name: str, folder: Path) -> list[dict[str, str]]:

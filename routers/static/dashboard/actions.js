@@ -8,7 +8,7 @@ import { count } from "./words.js";
 
 const RUNNING = new Set(["initializing", "validating", "processing"]);
 const ENDED = new Set(["completed", "resumable", "failed"]);
-const STOPPED = new Set(["resumable", "failed"]);
+const ABANDONABLE = new Set(["resumable", "failed", "abandoning"]);
 
 const OFFERED = {
   resume: ({ status }) => status === "resumable",
@@ -17,7 +17,7 @@ const OFFERED = {
   report: () => true,
   // As a file to mend and load anew: only once nothing can send or delete what is in it any more.
   failed: ({ status, failed_hospitals }) => status === "completed" && failed_hospitals > 0,
-  abandon: ({ status }) => STOPPED.has(status),
+  abandon: ({ status }) => ABANDONABLE.has(status),
 };
 
 /**
@@ -49,7 +49,9 @@ export class Actions {
 
   /** Offer what can be done now. */
   render(progress) {
-    if (progress.status !== this.#progress?.status) this.tell(""); // it was about another state
+    const { status } = progress;
+    // What was told was about another state; but why an abandonment ended half-way, that stays.
+    if (status !== this.#progress?.status && status !== "abandoning") this.tell("");
     this.#progress = progress;
     const offered = Object.keys(OFFERED).filter((name) => this.#isOffered(name));
     const hadFocus = byId("actions").contains(document.activeElement);
@@ -91,7 +93,7 @@ export class Actions {
       if (this.#isOffered(name)) {
         this.tell(isUnknown ? `${error.message} Whether it was done shows once it answers again.` : error.message);
       }
-      if (isUnknown) this.#on.again();
+      if (isUnknown || name === "abandon") this.#on.again(); // deletes may have begun
     }
   }
 
@@ -109,7 +111,7 @@ export class Actions {
 
   async #verify() {
     const result = await api.verify(this.#id);
-    if (!this.#on.isClosed() && this.#isOffered("verify")) showVerification(result);
+    if (!this.#on.isClosed() && this.#isOffered("verify")) showVerification(result, this.#progress.status);
   }
 
   async #report(onlyFailed) {

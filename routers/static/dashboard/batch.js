@@ -155,6 +155,8 @@ function reason({ status, failure_reason, current_step, failed_hospitals }) {
       return `${failure_reason ?? ""} Nothing is lost: a resume goes on from here, and what the directory has already is not sent again.`;
     case "failed":
       return failure_reason ?? "";
+    case "abandoning":
+      return [sentence(current_step), failure_reason].filter(Boolean).join(". ");
     default:
       return sentence(inLocalTime(current_step));
   }
