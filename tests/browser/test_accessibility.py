@@ -5,9 +5,9 @@ from collections import Counter
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
-from tests.browser.steps import FAULTY, button, choose, expect_state, fault, held, start
+from tests.browser.steps import FAULTY, button, choose, expect_state, fault, held, row, start
 from tests.e2e.conftest import World
 from tests.harness import csv_file
 
@@ -29,6 +29,13 @@ def expect_no_sideways_scrolling(page: Page) -> None:
     for width in (NARROWEST, NARROW):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def box(element: Locator) -> FloatRect:
+    """Return where an element that is shown stands, in pixels."""
+    found = element.bounding_box()
+    assert found is not None
+    return found
 
 
 def tab_to(page: Page, wanted: Locator) -> None:
@@ -204,3 +211,38 @@ def test_a_large_batch_needs_no_sideways_scrolling(page: Page, world: World):
     expect_state(page, "Stopped")
 
     expect_no_sideways_scrolling(page)
+
+
+def test_in_a_card_the_time_of_a_row_is_not_printed_over_its_note(page: Page, world: World):
+    world.fault(fault("reject"))
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    start(page)
+    expect_state(page, "Failed")
+
+    time = box(row(page, 3).locator('[data-label="Time"]'))
+    note = box(row(page, 3).locator('[data-label="Note"]'))
+
+    assert time["y"] + time["height"] <= note["y"]
+    assert time["x"] + time["width"] <= note["x"] + note["width"]
+
+
+def test_a_button_in_a_table_keeps_its_distance_from_the_text(page: Page, world: World):
+    page.set_viewport_size({"width": WIDE, "height": 800})
+    world.fault(fault("reject"))
+    start(page, 'name,address,phone\nHospital 3,"1 Main Street",\n')
+    expect_state(page, "Failed")
+    note, correct = row(page, 1).locator('[data-label="Note"] > *').all()
+
+    assert box(note)["x"] + box(note)["width"] + 8 <= box(correct)["x"]
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    assert box(note)["y"] + box(note)["height"] + 4 <= box(correct)["y"]
+
+
+def test_a_value_is_not_broken_within_a_word_that_has_room(page: Page):
+    page.set_viewport_size({"width": WIDE, "height": 800})
+    choose(page, FAULTY.replace("n/a", "Not Available"))
+
+    value = page.get_by_role("cell", name="Not Available").locator("code")
+
+    expect(value).to_be_visible()
+    assert value.evaluate("code => code.getClientRects().length") == 1

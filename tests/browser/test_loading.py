@@ -2,8 +2,9 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from scripts.processes import Server
 from tests.browser.steps import (
     FAULTY,
     button,
@@ -59,6 +60,22 @@ def test_time_taken_goes_on_between_the_events(page: Page, world: World):
     expect(page.locator("#state-figures")).to_contain_text("10 min")
 
 
+def test_a_step_tells_times_as_the_readers_clock_does(browser: Browser, service: Server):
+    context = browser.new_context(timezone_id="Asia/Kolkata", locale="en-GB")
+    page = context.new_page()
+    page.goto(f"{service.url}/dashboard")
+
+    step = page.evaluate(
+        """async () => {
+            const { inLocalTime } = await import("/dashboard/words.js");
+            return inLocalTime("rate window, which opens at 18:20:39 UTC; rows to send: 3");
+        }"""
+    )
+
+    assert step == "rate window, which opens at 23:50:39; rows to send: 3"
+    context.close()
+
+
 def test_errors_stand_beside_the_rows_they_belong_to(page: Page):
     choose(page, FAULTY, "faulty.csv")
 
@@ -69,6 +86,7 @@ def test_errors_stand_beside_the_rows_they_belong_to(page: Page):
         ["2", "3", "phone", "n/a", re.compile("^Write the phone as 7 to 15")]
     )
     expect(page.locator("#checked")).to_contain_text("2 errors in 2 of 3 rows. Nothing was sent.")
+    expect(page.locator("#checked")).to_contain_text("Mend the file and choose it again, or load")
 
 
 def test_the_sound_rows_of_a_file_with_errors_are_loaded_without_the_others(
@@ -90,6 +108,7 @@ def test_a_file_that_is_wrong_as_a_whole_cannot_be_started(page: Page):
 
     errors = page.get_by_role("table", name="Errors of the file")
     expect(errors).to_contain_text("whole file")
+    expect(page.locator("#checked")).to_contain_text("Mend the file and choose it again.")
     expect(page.get_by_role("button", name=re.compile("^Load"))).to_have_count(0)
 
 
@@ -160,3 +179,16 @@ def test_a_lost_answer_to_a_start_says_what_is_not_known(page: Page, console):
     button(page, "Load 2 rows").click()
 
     expect(page.get_by_role("alert").filter(has_text="is not known")).to_be_visible()
+
+
+def test_a_file_that_could_not_be_checked_is_checked_again_with_one_press(page: Page, console):
+    console.foresee("ERR_FAILED")
+    page.goto("/dashboard")
+    page.route("**/hospitals/validate", lambda route: route.abort())
+    choose(page, csv_file(2))
+    expect(page.locator("#checked")).to_contain_text("The service cannot be reached.")
+    page.unroute_all()
+
+    button(page, "Check again").click()
+
+    expect(button(page, "Load 2 rows")).to_be_visible()

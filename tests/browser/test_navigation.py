@@ -79,6 +79,17 @@ def test_the_list_can_be_narrowed_to_what_needs_somebody(page: Page, world: Worl
     expect_state(page, "Stopped")
 
 
+def test_the_list_says_why_a_batch_stopped(page: Page, world: World):
+    world.fault(fault("gateway"))
+    stopped = start(page)
+    expect_state(page, "Stopped")
+
+    page.get_by_role("link", name="All batches").click()
+
+    line = page.get_by_role("row").filter(has=page.locator(f'a[href="#{stopped}"]'))
+    expect(line.locator(".why")).to_contain_text("resume the batch")
+
+
 def test_older_batches_come_when_they_are_asked_for(page: Page, service: Server):
     for _ in range(21):
         upload(service, csv_file(1), Prefer="respond-async")

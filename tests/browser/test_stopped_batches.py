@@ -18,7 +18,7 @@ from tests.browser.steps import (
     start,
     wait_until_held,
 )
-from tests.e2e.conftest import World
+from tests.e2e.conftest import World, wait_until
 
 
 @pytest.fixture
@@ -66,6 +66,18 @@ def test_a_running_batch_is_cancelled_and_can_be_resumed(page: Page, world: Worl
     assert len(held(world, batch_id)) == 5
 
 
+def test_a_cancel_that_waits_for_the_rows_under_way_is_not_offered_again(page: Page, world: World):
+    world.fault(fault("slow", seconds=60))
+    start(page)
+    expect(page.locator("#state-figures")).to_contain_text("4 of 5")
+
+    button(page, "Cancel").click()
+
+    expect(page.locator("#state-reason")).to_contain_text("Cancelled: waiting")
+    expect(button(page, "Cancel")).to_have_count(0)
+    expect(page.get_by_role("heading", name="hospitals.csv")).to_be_focused()
+
+
 def test_abandoning_asks_first_and_no_leaves_the_batch_as_it_is(
     page: Page, world: World, stopped: str
 ):
@@ -100,6 +112,24 @@ def test_an_abandoned_batch_is_gone_from_the_page_and_from_the_directory(
     expect(page.locator(f'#batches a[href="#{stopped}"]')).to_have_count(0)
 
 
+def test_an_abandonment_that_stopped_half_way_says_why_and_is_done_again(
+    page: Page, world: World, stopped: str, console
+):
+    console.foresee("status of (404|503)")
+    world.fault({"endpoint": "delete_batch", "kind": "gateway"})
+    button(page, "Abandon").click()
+    button(page, "Abandon the batch").click()
+    expect_state(page, "Being abandoned")
+    expect(page.locator("#action-problem")).to_contain_text("abandon the batch again later")
+    world.fault()
+
+    button(page, "Abandon").click()
+    button(page, "Abandon the batch").click()
+
+    expect(page.get_by_role("heading", name="Abandoned")).to_be_focused()
+    wait_until_held(world, stopped, 0)
+
+
 def test_the_rows_that_failed_are_shown_first(page: Page, refused: str):
     expect(page.locator("#rows").get_by_role("row")).to_have_count(1 + 1)
     expect(row(page, 3)).to_contain_text("Refused by the directory")
@@ -107,6 +137,16 @@ def test_the_rows_that_failed_are_shown_first(page: Page, refused: str):
     button(page, "All 5").click()
 
     expect(page.locator("#rows").get_by_role("row")).to_have_count(5 + 1)
+
+
+def test_while_rows_are_open_they_are_shown_beside_those_that_failed(page: Page, world: World):
+    world.fault(fault("reject"), fault("gateway", "Hospital 4"))
+
+    start(page)
+
+    expect_state(page, "Stopped")
+    expect(button(page, "Failed 1")).to_be_visible()
+    expect(button(page, "All 5")).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_refused_row_is_corrected_and_the_resume_sends_it(page: Page, world: World, refused: str):
@@ -167,6 +207,8 @@ def test_a_skipped_row_is_corrected_in_a_batch_that_has_not_completed(page: Page
 def test_verify_shows_what_is_missing_inactive_and_surplus(page: Page, world: World, stopped: str):
     button(page, "Verify").click()
 
+    expect(page.get_by_role("heading", name="Compared with the directory")).to_be_visible()
+    expect(page.locator("#verification")).to_contain_text("is completed: resume it.")
     differences = page.get_by_role("table", name="Differences")
     expect(differences.get_by_role("row").filter(has_text="Missing")).to_contain_text("Hospital 3")
     assert world.hospitals(stopped) != []
@@ -181,19 +223,42 @@ def test_verify_of_a_completed_batch_says_that_all_is_as_in_the_file(page: Page)
     expect(page.locator("#verification")).to_contain_text(
         "The directory has each row of the file, once, active."
     )
+    expect(page.locator("#verification")).not_to_contain_text("inactive")
 
 
-def test_the_report_and_the_failed_rows_are_downloaded(page: Page, refused: str, tmp_path: Path):
-    def downloaded(name: str) -> list[dict[str, str]]:
-        with page.expect_download() as download:
-            button(page, name).click()
-        assert download.value.suggested_filename.startswith(f"hospitals-{refused[:8]}")
-        download.value.save_as(tmp_path / name)
-        with (tmp_path / name).open(newline="") as file:
-            return list(csv.DictReader(file))
+def downloaded(page: Page, name: str, folder: Path) -> list[dict[str, str]]:
+    """Press a button; return the lines of the file that comes."""
+    with page.expect_download() as download:
+        button(page, name).click()
+    batch_id = page.url.rpartition("#")[2]
+    assert download.value.suggested_filename.startswith(f"hospitals-{batch_id[:8]}")
+    download.value.save_as(folder / name)
+    with (folder / name).open(newline="") as file:
+        return list(csv.DictReader(file))
 
-    assert [line["row"] for line in downloaded("Download the report")] == list("12345")
-    assert [line["name"] for line in downloaded("Download the failed rows")] == ["Hospital 3"]
+
+def test_the_report_of_a_batch_is_downloaded(page: Page, refused: str, tmp_path: Path):
+    report = downloaded(page, "Download the report", tmp_path)
+
+    assert [line["row"] for line in report] == list("12345")
+
+
+def test_the_rows_that_stayed_out_of_a_completed_batch_are_downloaded(page: Page, tmp_path: Path):
+    choose(page, FAULTY)
+    button(page, "Load the 1 sound row, leave out 2").click()
+    expect_state(page, "Completed")
+
+    failed = downloaded(page, "Download the failed rows", tmp_path)
+
+    assert [line["name"] for line in failed] == ["A", "Beacon Hill Hospital"]
+
+
+def test_failed_rows_that_a_resume_would_send_are_not_offered_as_a_new_file(
+    page: Page, refused: str
+):
+    expect(button(page, "Correct row 3, Hospital 3")).to_be_visible()
+
+    expect(button(page, "Download the failed rows")).to_have_count(0)
 
 
 def test_what_cannot_be_done_is_told_in_the_services_words(page: Page, stopped: str, console):
@@ -215,6 +280,18 @@ def test_what_cannot_be_done_is_told_in_the_services_words(page: Page, stopped: 
     expect_state(page, "Stopped")
 
 
+def test_an_action_that_did_not_reach_the_service_says_that_it_is_not_known_to_be_done(
+    page: Page, stopped: str, console
+):
+    console.foresee("ERR_FAILED")
+    page.route("**/hospitals/resume/**", lambda route: route.abort())
+
+    button(page, "Resume").click()
+
+    expect(page.locator("#action-problem")).to_contain_text("Whether it was done shows once")
+    expect_state(page, "Stopped")
+
+
 def test_of_an_action_whose_answer_was_lost_the_page_finds_out_what_became(
     page: Page, stopped: str, console
 ):
@@ -228,5 +305,37 @@ def test_of_an_action_whose_answer_was_lost_the_page_finds_out_what_became(
 
     button(page, "Resume").click()
 
-    expect(page.locator("#action-problem")).to_contain_text("Whether it was done shows once")
     expect_state(page, "Completed")
+    expect(page.locator("#action-problem")).to_be_empty()
+
+
+def test_an_error_goes_when_the_batch_has_come_to_another_state(page: Page, stopped: str, console):
+    console.foresee("status of 503")
+    page.route("**/verify", lambda route: route.fulfill(status=503, json={"detail": "It is down."}))
+    button(page, "Verify").click()
+    expect(page.locator("#action-problem")).to_have_text("It is down.")
+
+    button(page, "Resume").click()
+
+    expect_state(page, "Completed")
+    expect(page.locator("#action-problem")).to_be_empty()
+
+
+def test_a_late_error_of_what_can_no_longer_be_done_is_not_told(
+    page: Page, world: World, stopped: str, console
+):
+    console.foresee("status of 503")
+    held_back: list[Route] = []
+    page.route("**/verify", lambda route: held_back.append(route))
+    verify = button(page, "Verify").element_handle()
+    verify.click()
+    wait_until(lambda: verify.get_attribute("aria-busy") == "true" and len(held_back) == 1)
+    world.fault(fault("slow", seconds=60))
+    button(page, "Resume").click()
+    expect_state(page, "Loading")
+
+    held_back[0].fulfill(status=503, json={"detail": "It is down."})
+
+    wait_until(lambda: verify.get_attribute("aria-busy") == "false")
+    expect_state(page, "Loading")
+    expect(page.locator("#action-problem")).to_be_empty()

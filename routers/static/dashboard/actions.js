@@ -8,15 +8,16 @@ import { count } from "./words.js";
 
 const RUNNING = new Set(["initializing", "validating", "processing"]);
 const ENDED = new Set(["completed", "resumable", "failed"]);
-const STOPPED = new Set(["resumable", "failed"]);
+const ABANDONABLE = new Set(["resumable", "failed", "abandoning"]);
 
 const OFFERED = {
   resume: ({ status }) => status === "resumable",
-  cancel: ({ status }) => RUNNING.has(status),
+  cancel: ({ status, current_step }) => RUNNING.has(status) && !current_step.startsWith("cancelled"),
   verify: ({ status }) => ENDED.has(status),
   report: () => true,
-  failed: ({ failed_hospitals }) => failed_hospitals > 0,
-  abandon: ({ status }) => STOPPED.has(status),
+  // As a file to mend and load anew: only once nothing can send or delete what is in it any more.
+  failed: ({ status, failed_hospitals }) => status === "completed" && failed_hospitals > 0,
+  abandon: ({ status }) => ABANDONABLE.has(status),
 };
 
 /**
@@ -36,20 +37,23 @@ export class Actions {
     this.#id = id;
     this.#on = on;
     this.#buttons = {
-      resume: this.#button("Resume", "", () => this.#resume()),
-      cancel: this.#button("Cancel", "quiet", () => this.#cancel()),
-      verify: this.#button("Verify", "quiet", () => this.#verify()),
-      report: this.#button("Download the report", "quiet", () => this.#report(false)),
-      failed: this.#button("Download the failed rows", "quiet", () => this.#report(true)),
-      abandon: this.#button("Abandon", "danger quiet", () => this.#abandon()),
+      resume: this.#button("resume", "Resume", "", () => this.#resume()),
+      cancel: this.#button("cancel", "Cancel", "quiet", () => this.#cancel()),
+      verify: this.#button("verify", "Verify", "quiet", () => this.#verify()),
+      report: this.#button("report", "Download the report", "quiet", () => this.#report(false)),
+      failed: this.#button("failed", "Download the failed rows", "quiet", () => this.#report(true)),
+      abandon: this.#button("abandon", "Abandon", "danger quiet", () => this.#abandon()),
     };
     this.tell("");
   }
 
   /** Offer what can be done now. */
   render(progress) {
+    const { status } = progress;
+    // What was told was about another state; but why an abandonment ended half-way, that stays.
+    if (status !== this.#progress?.status && status !== "abandoning") this.tell("");
     this.#progress = progress;
-    const offered = Object.keys(OFFERED).filter((name) => OFFERED[name](progress));
+    const offered = Object.keys(OFFERED).filter((name) => this.#isOffered(name));
     const hadFocus = byId("actions").contains(document.activeElement);
     arrange(byId("actions"), offered.map((name) => this.#buttons[name]));
     // The button that was pressed may be gone: who works by keyboard stays where the batch is told.
@@ -69,21 +73,27 @@ export class Actions {
     this.#wanted = name;
   }
 
-  #button(text, className, work) {
+  #isOffered(name) {
+    return OFFERED[name](this.#progress);
+  }
+
+  #button(name, text, className, work) {
     const button = make("button", { type: "button", className }, text);
-    button.onclick = () => whileBusy(button, () => this.#attempt(work));
+    button.onclick = () => whileBusy(button, () => this.#attempt(name, work));
     return button;
   }
 
-  async #attempt(work) {
+  async #attempt(name, work) {
     this.tell("");
     try {
       await work();
     } catch (error) {
       if (this.#on.isClosed()) return;
       const isUnknown = error instanceof api.Unreachable;
-      this.tell(isUnknown ? `${error.message} Whether it was done shows once it answers again.` : error.message);
-      if (isUnknown) this.#on.again();
+      if (this.#isOffered(name)) {
+        this.tell(isUnknown ? `${error.message} Whether it was done shows once it answers again.` : error.message);
+      }
+      if (isUnknown || name === "abandon") this.#on.again(); // deletes may have begun
     }
   }
 
@@ -95,12 +105,13 @@ export class Actions {
 
   async #cancel() {
     await api.cancel(this.#id);
+    this.#on.again(); // no row has changed, so that the stream has no reason to tell it
     announce("Cancelling: the rows under way are finished first.");
   }
 
   async #verify() {
     const result = await api.verify(this.#id);
-    if (!this.#on.isClosed()) showVerification(result);
+    if (!this.#on.isClosed() && this.#isOffered("verify")) showVerification(result, this.#progress.status);
   }
 
   async #report(onlyFailed) {

@@ -8,7 +8,7 @@ import { announce, byId, dateOf, make, write } from "./dom.js";
 import { follow } from "./events.js";
 import { Rows } from "./rows.js";
 import { clearVerification } from "./verification.js";
-import { batchTone, batchWord, count, duration, sentence } from "./words.js";
+import { batchTone, batchWord, count, duration, inLocalTime, sentence } from "./words.js";
 
 const RENDER_MS = 50; // events may come faster than anybody reads
 const TITLE = document.title;
@@ -155,8 +155,10 @@ function reason({ status, failure_reason, current_step, failed_hospitals }) {
       return `${failure_reason ?? ""} Nothing is lost: a resume goes on from here, and what the directory has already is not sent again.`;
     case "failed":
       return failure_reason ?? "";
+    case "abandoning":
+      return [sentence(current_step), failure_reason].filter(Boolean).join(". ");
     default:
-      return sentence(current_step);
+      return sentence(inLocalTime(current_step));
   }
 }
 

@@ -113,7 +113,7 @@ function lineOf(batch, before) {
   const cells = line(
     found,
     make("a", { href: `#${batch.batch_id}` }, batch.file_name ?? `Batch ${batch.batch_id.slice(0, 8)}`),
-    badge(batchWord(batch.status), batchTone(batch.status)),
+    [badge(batchWord(batch.status), batchTone(batch.status)), why(batch)],
     rowsOf(batch),
     dateOf(batch.created_at),
   );
@@ -122,6 +122,10 @@ function lineOf(batch, before) {
   there.element.replaceChildren(...cells.children);
   if (hadFocus) there.element.querySelector("a").focus();
   return { state, element: there.element };
+}
+
+function why({ failure_reason: reason }) {
+  return reason && make("p", { className: "why", title: reason }, reason);
 }
 
 function rowsOf({ total_hospitals, processed_hospitals, failed_hospitals }) {

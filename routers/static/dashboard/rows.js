@@ -33,10 +33,10 @@ export class Rows {
     else for (const row of rows) this.#all[row.row - 1] = row;
   }
 
-  /** Show them; once the batch has ended, those that failed, unless something else was chosen. */
+  /** Show them; when nothing but failed ones is left to do, those, unless others were chosen. */
   render(hasEnded) {
-    const suggested = hasEnded && this.#all.some(FILTERS.failed[1]) ? "failed" : "all";
-    this.#filter = this.#chosen ?? suggested;
+    const has = (name) => this.#all.some(FILTERS[name][1]);
+    this.#filter = this.#chosen ?? (hasEnded && has("failed") && !has("open") ? "failed" : "all");
     const chosen = this.#all.filter(FILTERS[this.#filter][1]);
     const before = this.#lines;
     this.#lines = new Map(chosen.slice(0, SHOWN).map((row) => [row.row, this.#line(row, before)]));

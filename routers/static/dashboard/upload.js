@@ -6,6 +6,7 @@ import { line, table } from "./table.js";
 import { count } from "./words.js";
 
 const SHOWN = 200;
+const MEND = "Mend the file and choose it again";
 
 const panel = byId("checked");
 let checking = new AbortController();
@@ -50,7 +51,7 @@ async function check(chosen, onStarted) {
     const result = await validate(file, signal);
     if (!signal.aborted) tell(file, result, onStarted);
   } catch (error) {
-    if (!signal.aborted) refuse(chosen, error);
+    if (!signal.aborted) refuse(chosen, error, error instanceof Unreachable && againButton(chosen, onStarted));
   }
 }
 
@@ -68,7 +69,7 @@ function tell(file, result, onStarted) {
   const verdict = result.is_valid ? `${count(result.total_rows, "row")}, no errors.` : shortfall(result, isWhole);
   announce(`${file.name}: ${verdict}`);
   show(file, [
-    make("p", {}, make("strong", {}, verdict), canSkip && " Mend the file and choose it again, or load the sound rows alone."),
+    make("p", {}, make("strong", {}, verdict), !result.is_valid && ` ${MEND}${canSkip ? ", or load the sound rows alone" : ""}.`),
     ...warnings(result.warnings),
     ...(result.errors.length ? errorTable(result.errors) : preview(result)),
     (result.is_valid || canSkip) && startButton(file, result, onStarted),
@@ -104,10 +105,19 @@ async function start(file, skipInvalid, onStarted) {
   }
 }
 
-function refuse(file, error) {
+function refuse(file, error, button = false) {
   announce(error.message);
-  const errors = error.errors?.length ? errorTable(error.errors) : [];
-  show(file, [make("p", {}, make("strong", {}, error.message)), ...errors], "bad");
+  const found = error.errors ?? [];
+  show(file, [
+    make("p", {}, make("strong", {}, error.message), found.length > 0 && ` ${MEND}.`),
+    ...(found.length ? errorTable(found) : []),
+    button,
+  ], "bad");
+}
+
+function againButton(chosen, onStarted) {
+  const onclick = () => check(chosen, onStarted);
+  return make("div", { className: "actions" }, make("button", { type: "button", onclick }, "Check again"));
 }
 
 function show(file, content, tone = "calm") {

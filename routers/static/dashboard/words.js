@@ -34,6 +34,13 @@ export const count = (number, noun, plural = `${noun}s`) =>
 /** Return a text with a capital letter in front. */
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** Return a text of the service with its times of day, "18:20:39 UTC", in the reader's own time. */
+export const inLocalTime = (text) => text.replace(/\b(\d\d):(\d\d):(\d\d) UTC\b/g, (_, ...parts) => {
+  const time = new Date();
+  time.setUTCHours(...parts.slice(0, 3));
+  return time.toLocaleTimeString();
+});
+
 /** Return a duration in seconds as "0.4 s", "4 s", "3 min 5 s" or "2 h 10 min". */
 export function duration(seconds) {
   if (seconds < 10 && !Number.isInteger(seconds)) return `${seconds.toFixed(1)} s`;
