@@ -236,13 +236,3 @@ def test_a_button_in_a_table_keeps_its_distance_from_the_text(page: Page, world:
     assert box(note)["x"] + box(note)["width"] + 8 <= box(correct)["x"]
     page.set_viewport_size({"width": NARROW, "height": 800})
     assert box(note)["y"] + box(note)["height"] + 4 <= box(correct)["y"]
-
-
-def test_a_value_is_not_broken_within_a_word_that_has_room(page: Page):
-    page.set_viewport_size({"width": WIDE, "height": 800})
-    choose(page, FAULTY.replace("n/a", "Not Available"))
-
-    value = page.get_by_role("cell", name="Not Available").locator("code")
-
-    expect(value).to_be_visible()
-    assert value.evaluate("code => code.getClientRects().length") == 1
