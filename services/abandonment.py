@@ -15,7 +15,7 @@ from models.outcome import Absent, Deleted, NotSent, RateLimited, Unexpected, Un
 from services import clock
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import listing, not_deleted, turned_away
+from services.reasons import CannotContinue, listing, not_deleted, turned_away
 from services.settling import Settling
 
 MAX_DELETES = 5  # of one batch, one after the other, before it is left for later
@@ -46,6 +46,15 @@ class Abandonment:
             Interrupted: The service is stopping.
             StorageUnavailable: What comes next could not be made durable.
         """
+        try:
+            return await self._abandon(batch)
+        except CannotContinue as stop:
+            if batch.status is BatchStatus.ABANDONING:
+                batch.failure_reason = f"{stop.cause}. It is tried again by itself."
+                self._tracker.touch(batch)
+            raise
+
+    async def _abandon(self, batch: Batch) -> int:
         await self._directory.waker.wake_if_quiet()
         settling = Settling(self._settle_s, in_doubt=batch.doubtful)
         deleted: set[int] = set()

@@ -231,7 +231,10 @@ def test_a_button_in_a_table_keeps_its_distance_from_the_text(page: Page, world:
     world.fault(fault("reject"))
     start(page, 'name,address,phone\nHospital 3,"1 Main Street",\n')
     expect_state(page, "Failed")
-    note, correct = row(page, 1).locator('[data-label="Note"] > *').all()
+    cell = row(page, 1).locator('[data-label="Note"]')
+    correct = cell.get_by_role("button")
+    expect(correct).to_be_visible()
+    note = cell.locator("> *").first
 
     assert box(note)["x"] + box(note)["width"] + 8 <= box(correct)["x"]
     page.set_viewport_size({"width": NARROW, "height": 800})

@@ -263,6 +263,20 @@ def test_an_abandon_that_was_interrupted_is_finished_by_the_next_start(tmp_path:
     play(tmp_path, scenario)
 
 
+def test_an_abandon_that_stopped_half_way_says_why(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await stopped_batch(harness)
+        await harness.fault("gateway", endpoint="delete_batch")
+
+        with pytest.raises(DirectoryUnreachable):
+            await harness.service.abandon(batch.id)
+
+        assert batch.status is BatchStatus.ABANDONING
+        assert "tried again by itself" in (batch.failure_reason or "")
+
+    play(tmp_path, scenario)
+
+
 def test_an_abandon_that_could_not_be_finished_is_taken_up_by_a_cleanup(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await stopped_batch(harness)
