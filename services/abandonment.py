@@ -48,9 +48,10 @@ class Abandonment:
         """
         try:
             return await self._abandon(batch)
-        except CannotContinue as stop:
+        except (BatchConflict, CannotContinue) as stop:
             if batch.status is BatchStatus.ABANDONING:
-                batch.failure_reason = f"{stop.cause}. It is tried again by itself."
+                cause = f"{stop.cause}." if isinstance(stop, CannotContinue) else str(stop)
+                batch.failure_reason = f"{cause} It is tried again by itself."
                 self._tracker.touch(batch)
             raise
 

@@ -277,6 +277,24 @@ def test_an_abandon_that_stopped_half_way_says_why(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_an_abandon_that_meets_an_active_hospital_half_way_says_which(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await stopped_batch(harness)
+        await harness.fault("gateway", endpoint="delete_batch")
+        with pytest.raises(DirectoryUnreachable):
+            await harness.service.abandon(batch.id)
+        await harness.control.patch(f"/hospitals/batch/{batch.id}/activate")
+
+        with pytest.raises(BatchConflict):
+            await harness.service.abandon(batch.id)
+
+        assert batch.status is BatchStatus.ABANDONING
+        assert "active in the directory" in (batch.failure_reason or "")
+        assert "delete them there first" in (batch.failure_reason or "")
+
+    play(tmp_path, scenario)
+
+
 def test_an_abandon_that_could_not_be_finished_is_taken_up_by_a_cleanup(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await stopped_batch(harness)

@@ -105,7 +105,6 @@ export class Actions {
 
   async #cancel() {
     await api.cancel(this.#id);
-    this.#on.again(); // no row has changed, so that the stream has no reason to tell it
     announce("Cancelling: the rows under way are finished first.");
   }
 
