@@ -16,7 +16,7 @@ RUN useradd --system --uid 10001 --no-create-home app \
     && mkdir batch_storage \
     && chown app batch_storage
 
-COPY main.py config.py sample_hospitals.csv ./
+COPY main.py lifecycle.py config.py sample_hospitals.csv ./
 COPY models/ models/
 COPY services/ services/
 COPY routers/ routers/

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.caller import ApiKey, read_keys
 
 Positive = Annotated[int, Field(ge=1, le=10**12)]
 NotNegative = Annotated[int, Field(ge=0, le=10**12)]
@@ -25,6 +27,46 @@ def _base_url(value: str) -> str:
     if parts.query or parts.fragment or parts.username or parts.password:
         raise ValueError("it must not hold a query, a fragment or a password")
     return value.rstrip("/")
+
+
+def _names(value: Any) -> Any:
+    """Split a list that is written with commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _keys(value: Any) -> Any:
+    return read_keys(value) if isinstance(value, str) else value
+
+
+def _keys_of_file(value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return read_keys(Path(value).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file cannot be read ({type(error).__name__})") from None
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", value):
+        raise ValueError("each must be http://host or https://host, with its port if it has one")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"(\*\.)?[A-Za-z0-9.\[\]:-]+", value):
+        raise ValueError("each must be a host's name without a port; *.example.org has all below")
+    return value
+
+
+Keys = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_keys)]
+KeysOfFile = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_keys_of_file)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_names)
+]
+Hosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_names)
+]
 
 
 class Settings(BaseSettings):
@@ -58,9 +100,20 @@ class Settings(BaseSettings):
     resumable_retention_hours: Hours = 168.0
     max_queued_batches: Positive = 200
     shutdown_grace_seconds: Seconds = 8.0  # within the 10 s that Docker gives
+    api_keys: Keys = ()
+    api_keys_file: KeysOfFile = ()
+    metrics_open: bool = False
+    max_batches_per_caller: Positive = 50
+    max_requests_per_second: NotNegative = 100
+    header_timeout_seconds: SomeSeconds = 10.0
+    body_stall_seconds: SomeSeconds = 30.0
+    body_timeout_seconds: SomeSeconds = 300.0
+    cors_origins: Origins = ()
+    trusted_hosts: Hosts = ()
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
     ] = "INFO"
+    log_format: Annotated[Literal["console", "json"], BeforeValidator(str.lower)] = "console"
     app_name: str = "Hospital Bulk Processing API"
     app_version: str = "1.0.0"
 

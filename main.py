@@ -3,17 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from types import FrameType
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn import Server
 
 from config import BadSetting, Settings, load_settings
+from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
 from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
@@ -35,14 +32,9 @@ from services.storage.send_log import SendLog
 
 logger = logging.getLogger("hospital_bulk")
 
-ANSWER_S = 1.0  # beyond the grace, for answers that are on their way
 LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
 MIN_UPLOAD_BYTES = 1024 * 1024
 BYTES_A_ROW = 1024  # a long row in a script of three bytes a letter
-
-
-class CannotStart(Exception):
-    """The service cannot start; the message says what to do."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -144,7 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        with _stopped_by_signals(service, settings.shutdown_grace_seconds):
+        with stopped_by_signals(service, settings.shutdown_grace_seconds):
             yield
     finally:
         try:
@@ -177,59 +169,6 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
                     "--workers 1)."
                 ) from None
             await asyncio.sleep(0.2)
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(service: BatchService, grace_s: float) -> Iterator[None]:
-    """Tell the service of SIGTERM and SIGINT at once.
-
-    The server itself tells it only after all open requests have ended, and a request that waits
-    for its batch ends when the service stops. And it would wait for ever for a client that does not
-    take its answer.
-    """
-    loop = asyncio.get_running_loop()
-    previous: dict[int, Any] = {}
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(service.stop)
-        handler = previous[number]
-        if isinstance(server := getattr(handler, "__self__", None), Server):
-            loop.call_soon_threadsafe(loop.call_later, grace_s + ANSWER_S, _drop_the_deaf, server)
-        if callable(handler):
-            handler(number, frame)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(ValueError):  # not the main thread: the server's owner stops it
-            previous[number] = signal.signal(number, hear)
-    try:
-        yield
-    finally:
-        for heard, handler in previous.items():
-            signal.signal(heard, handler)
-
-
-def _drop_the_deaf(server: Server) -> None:
-    """Break the connections of *server* whose clients leave unread what was sent to them."""
-    for connection in tuple(server.server_state.connections):
-        transport: Any = getattr(connection, "transport", None)
-        if transport is not None and transport.get_write_buffer_size():
-            transport.abort()
-
-
-class PlainStartFailure:
-    """ASGI middleware: the server prints one helpful sentence instead of a traceback."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_plainly(message: Message) -> None:
-            failure = getattr(scope["app"].state, "start_failure", None)
-            if message["type"] == "lifespan.startup.failed" and failure:
-                message = {**message, "message": failure}
-            await send(message)
-
-        await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
 
 
 def _configure_logging(level: str) -> None:

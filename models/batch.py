@@ -162,6 +162,9 @@ class Batch:
         updated_at: When it last changed (UTC, wall clock: it must survive a restart).
         changed_s: The same in monotonic seconds of this process, for its age.
         file_name: What the uploaded file was called, for a person to know it again.
+        owner: Name of the key that it was uploaded with; None: without one.
+        idempotency_key: What its client called the upload, to find the batch again.
+        file_digest: SHA-256 of the uploaded file in hex, of a batch with such a key.
         failure_reason: Why it is not completed, for a person.
         resume_count: Runs after the first, asked for or automatic.
         cancelled: Somebody wants no further row sent: no restart goes on with it.
@@ -183,6 +186,9 @@ class Batch:
     updated_at: datetime
     status: BatchStatus = BatchStatus.INITIALIZING
     file_name: str | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    file_digest: str | None = None
     failure_reason: str | None = None
     resume_count: int = 0
     cancelled: bool = False

@@ -46,6 +46,9 @@ class _BatchDocument(_Document):
     directory_url: str
     status: BatchStatus
     file_name: str | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    file_digest: str | None = None
     failure_reason: str | None
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -75,6 +78,9 @@ def encode(batch: Batch) -> bytes:
         directory_url=batch.directory_url,
         status=batch.status,
         file_name=batch.file_name,
+        owner=batch.owner,
+        idempotency_key=batch.idempotency_key,
+        file_digest=batch.file_digest,
         failure_reason=batch.failure_reason,
         created_at=batch.created_at,
         updated_at=batch.updated_at,
@@ -106,6 +112,9 @@ def decode(document: bytes) -> Batch:
         updated_at=read.updated_at,
         status=read.status,
         file_name=read.file_name,
+        owner=read.owner,
+        idempotency_key=read.idempotency_key,
+        file_digest=read.file_digest,
         failure_reason=read.failure_reason,
         resume_count=read.resume_count,
         cancelled=read.cancelled,
