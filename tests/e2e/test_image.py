@@ -54,7 +54,6 @@ class Container:
             [*self._as_user, *(part.replace("0.0.0.0", "127.0.0.1") for part in command)],
             cwd=self.folder,
             env=clean | environment,
-            stderr=subprocess.DEVNULL,
         )
         self._processes.append(process)
         return process

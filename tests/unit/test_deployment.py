@@ -25,8 +25,8 @@ FIELDS |= {"autoDeployTrigger", "buildFilter", "rootDir"}
 
 def compose(file: Path) -> dict[str, Any]:
     """Return the compose file as Docker Compose understands it."""
-    docker_compose = Path(sys.executable).with_name("docker-compose")
-    asked = [docker_compose, "--file", file, "--project-name", "test", "config", "--format", "json"]
+    tool = Path(sys.executable).with_name("docker-compose")
+    asked = [str(tool), "--file", str(file), "--project-name", "test", "config", "--format", "json"]
     done = subprocess.run(asked, capture_output=True, check=True, text=True)
     services: dict[str, Any] = json.loads(done.stdout)
     return services
