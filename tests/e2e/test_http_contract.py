@@ -89,6 +89,7 @@ def test_respond_async_answers_at_once_and_the_location_leads_to_the_end(service
         "is_completed",
         "resume_count",
         "file_name",
+        "owner",
         "created_at",
         "updated_at",
         "hospitals",
