@@ -1,5 +1,6 @@
 """The image without Docker: its files, its user and its commands, with the packages from here."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -54,6 +55,7 @@ class Container:
             [*self._as_user, *(part.replace("0.0.0.0", "127.0.0.1") for part in command)],
             cwd=self.folder,
             env=clean | environment,
+            start_new_session=True,
         )
         self._processes.append(process)
         return process
@@ -69,7 +71,8 @@ class Container:
 
     def end(self) -> None:
         for process in self._processes:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # also what a shell has started
             process.wait()
 
 
