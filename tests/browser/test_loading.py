@@ -12,6 +12,7 @@ from tests.browser.steps import (
     expect_state,
     fault,
     held,
+    pass_time,
     row,
     start,
 )
@@ -196,7 +197,7 @@ def test_who_chooses_another_file_has_the_one_before_sent_no_more(page: Page, co
     choose(page, csv_file(3))
     expect(button(page, "Load 3 rows")).to_be_visible()
     before = len(sent)
-    page.clock.fast_forward("05:00")
+    pass_time(page, "05:00")
 
     expect(page.locator("#start-problem")).to_be_empty()
     assert len(sent) == before
