@@ -6,6 +6,7 @@ the caller judges.
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from models.outlook import Traffic
 from services import clock
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
+from services.meters import Meters
 from services.pacing import Lane, Pace
 from services.reasons import turned_away
 
@@ -58,14 +60,20 @@ class Lanes:
         max_in_flight: int,
         note_create: Callable[[], None],
         changed: Callable[[], None],
+        meters: Meters,
     ) -> None:
-        self.create = Lane(create, max_in_flight, note_create, changed, USUAL_CREATE_S)
+        def refusal_of(endpoint: str) -> Callable[[], None]:
+            return partial(meters.rate_limited, endpoint)
+
+        self.create = Lane(
+            create, max_in_flight, note_create, changed, USUAL_CREATE_S, refusal_of("create")
+        )
         few = min(4, max_in_flight)
-        self.look = Lane(lookup, few, changed=changed)
-        self.find = Lane(lookup, few)
-        self.delete = Lane(lookup, few)
-        self.delete_batch = Lane(lookup, few)
-        self.activate = Lane(lookup, few, changed=changed)
+        self.look = Lane(lookup, few, changed=changed, note_refusal=refusal_of("look"))
+        self.find = Lane(lookup, few, note_refusal=refusal_of("find"))
+        self.delete = Lane(lookup, few, note_refusal=refusal_of("delete"))
+        self.delete_batch = Lane(lookup, few, note_refusal=refusal_of("delete_batch"))
+        self.activate = Lane(lookup, few, changed=changed, note_refusal=refusal_of("activate"))
 
 
 class PatientDirectory:
@@ -75,11 +83,15 @@ class PatientDirectory:
         api: Its exchanges.
         lanes: Its budgets.
         waker: Whether it is awake.
+        meters: Where creates are counted.
     """
 
-    def __init__(self, api: HospitalApi, lanes: Lanes, waker: DirectoryWaker) -> None:
+    def __init__(
+        self, api: HospitalApi, lanes: Lanes, waker: DirectoryWaker, meters: Meters
+    ) -> None:
         self._api = api
         self._lanes = lanes
+        self._meters = meters
         self.waker = waker
 
     def stop(self) -> None:
@@ -139,7 +151,9 @@ class PatientDirectory:
             await sending()
             started_s = clock.now_s()
             outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
-            answered(outcome, clock.now_s() - started_s)
+            seconds = clock.now_s() - started_s
+            self._meters.create_ended(outcome, seconds)
+            answered(outcome, seconds)
             return outcome
 
         return await self._lanes.create.send(batch_id, exchange)

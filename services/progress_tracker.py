@@ -18,6 +18,7 @@ from models.batch import Batch, BatchStatus, Row, RowStatus
 from models.errors import BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import WallClock, age_s, utc_now
+from services.meters import Meters
 from services.storage.json_files import JsonFiles, StorageError
 from services.watchers import Watchers
 
@@ -36,13 +37,20 @@ class ProgressTracker:
     Args:
         storage: Where checkpoints go.
         wall_clock: What `created_at` and `updated_at` are read from.
+        meters: Where checkpoints are counted.
 
     Attributes:
         watchers: Those who follow a batch; they hear of whatever can be seen to change.
     """
 
-    def __init__(self, storage: JsonFiles, wall_clock: WallClock = utc_now) -> None:
+    def __init__(
+        self,
+        storage: JsonFiles,
+        wall_clock: WallClock = utc_now,
+        meters: Meters | None = None,
+    ) -> None:
         self._storage = storage
+        self._meters = meters or Meters()
         self.wall_clock = wall_clock
         self.watchers = Watchers()
         self._batches: dict[UUID, Batch] = {}
@@ -56,6 +64,10 @@ class ProgressTracker:
     def all(self) -> list[Batch]:
         """Return every batch, oldest first."""
         return sorted(self._batches.values(), key=lambda batch: batch.created_at)
+
+    def count(self, status: BatchStatus) -> int:
+        """Return how many batches are in *status*."""
+        return sum(batch.status is status for batch in self._batches.values())
 
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
@@ -203,7 +215,11 @@ class ProgressTracker:
 
     async def _save(self, snapshot: Batch) -> None:
         try:
-            await _in_thread(self._storage.save, snapshot)
+            with (
+                self._meters.checkpoint_seconds.time(),
+                self._meters.checkpoint_failures.count_exceptions(Exception),
+            ):
+                await _in_thread(self._storage.save, snapshot)
         except StorageError as error:
             logger.error("batch %s: its checkpoint cannot be written: %s", snapshot.id, error)
             raise StorageUnavailable from None

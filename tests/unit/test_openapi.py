@@ -34,7 +34,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import accept, dependencies, event_stream, reports
+from routers import accept, dependencies, event_stream, metrics, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -62,6 +62,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
     event_stream.get_feeds: set(),
+    metrics.get_meters: set(),
     dependencies.get_batch_id: {BatchNotFound},
     dependencies.get_upload: {
         FormUnreadable,
