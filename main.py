@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from config import BadSetting, Settings, load_settings
 from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
 from routers import batches, bulk, dashboard, metrics, openapi, problem, progress, reports, system
+from routers.access import Access
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.request_meters import RequestMeters
@@ -63,9 +64,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
+    app.add_middleware(Access)
     app.add_middleware(RequestMeters, routes=app.routes, meters=app.state.meters)
     app.add_middleware(PlainStartFailure)
-    openapi.install(app)
+    openapi.install(app, with_keys=bool(settings.api_keys + settings.api_keys_file))
     return app
 
 
@@ -124,6 +126,7 @@ def build_service(
             settings.max_csv_size, settings.directory_batch_limit, settings.directory_capacity
         ),
         max_batches=settings.max_queued_batches,
+        max_batches_per_owner=settings.max_batches_per_caller,
         shutdown_grace_s=settings.shutdown_grace_seconds,
     )
     housekeeping = Housekeeping(tracker, claims, runner, abandonment, house_rules)

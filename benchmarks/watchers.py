@@ -26,7 +26,7 @@ from benchmarks.rig import csv_file
 from config import Settings
 from main import create_app
 from scripts.processes import Server, free_port, start_directory
-from services.batch_service import BatchService
+from services.batch_service import BatchService, Upload
 
 ROWS = 20
 CROWD = 100
@@ -69,7 +69,7 @@ def _hanging_directory(folder: Path) -> Server:
 
 async def _change_rows(service: BatchService, url: str, watchers: int) -> tuple[float, list[float]]:
     """Return the processor's seconds for a change, and the seconds until each watcher knew it."""
-    batch = await service.submit(BytesIO(csv_file(ROWS)))
+    batch = (await service.submit(Upload(BytesIO(csv_file(ROWS))))).batch
     stream = f"{url}/hospitals/progress/{batch.id}/events"
     command = [sys.executable, "-m", "benchmarks.audience", stream, str(watchers)]
     audience = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)

@@ -3,6 +3,8 @@
     BulkError
     ├── FileRejected          400  the file has errors; nothing was sent
     ├── FormUnreadable        400  the multipart form is broken
+    ├── Unauthorized          401  no valid key was shown
+    ├── Forbidden             403  the key is not an admin's
     ├── BatchNotFound         404  no batch of that id
     ├── RowNotFound           404  the batch has no row of that number
     ├── BatchConflict         409  the batch's state does not allow it now
@@ -10,18 +12,22 @@
     ├── UploadTooLarge        413  more bytes than MAX_UPLOAD_BYTES
     ├── NotCsv                415  neither .csv by name nor CSV by type
     ├── InvalidRequest        422  something is missing or of the wrong kind
+    ├── KeyReused             422  the Idempotency-Key belongs to another file
     ├── RowRejected           422  a corrected row breaks the rules
-    └── Unavailable           503  nothing was stored or changed; try again later
-        ├── StorageUnavailable     the checkpoint cannot be written
-        ├── UploadNotKept          the temporary file of an upload cannot be written
-        ├── QueueFull              MAX_QUEUED_BATCHES batches have not ended
-        ├── ShuttingDown           the service is going down
-        ├── NotReady               uploads are not taken
-        └── DirectoryUnreachable   the directory gave no usable answer
+    └── Later                      nothing was stored or changed; try again later
+        ├── TooManyBatches    429  MAX_BATCHES_PER_CALLER batches of this key have not ended
+        └── Unavailable       503  not only for this caller
+            ├── StorageUnavailable     the checkpoint cannot be written
+            ├── UploadNotKept          the temporary file of an upload cannot be written
+            ├── QueueFull              MAX_QUEUED_BATCHES batches have not ended
+            ├── ShuttingDown           the service is going down
+            ├── NotReady               uploads are not taken
+            └── DirectoryUnreachable   the directory gave no usable answer
 
 A class's docstring is its description in the OpenAPI document, its message the `detail`.
 """
 
+import math
 from typing import ClassVar
 
 from models.validation import Finding
@@ -33,6 +39,11 @@ class BulkError(Exception):
     status_code: ClassVar[int] = 500
     slug: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
+
+
+def _whole_seconds(seconds: float | None) -> int:
+    """Return after how many seconds to try again, when a batch makes room then; None: unknown."""
+    return max(1, math.ceil(60 if seconds is None else seconds))
 
 
 class FileRejected(BulkError):
@@ -62,8 +73,32 @@ class FormUnreadable(BulkError):
         )
 
 
+class Unauthorized(BulkError):
+    """No valid key was shown."""
+
+    status_code = 401
+    slug = "unauthorized"
+    title = "A key is needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send a valid key, as X-API-Key: <secret> or as Authorization: Bearer <secret>."
+        )
+
+
+class Forbidden(BulkError):
+    """The key is valid, but only an admin's may do this."""
+
+    status_code = 403
+    slug = "forbidden"
+    title = "Not with this key"
+
+    def __init__(self) -> None:
+        super().__init__("Only a key whose name begins with admin may do this: use such a one.")
+
+
 class BatchNotFound(BulkError):
-    """There is no batch of that id: never known, cleaned up, or abandoned."""
+    """There is no batch of that id: never known, another key's, cleaned up, or abandoned."""
 
     status_code = 404
     slug = "batch-not-found"
@@ -141,6 +176,19 @@ class InvalidRequest(BulkError):
     title = "The request is not of the right form"
 
 
+class KeyReused(BulkError):
+    """Another file was uploaded under this Idempotency-Key."""
+
+    status_code = 422
+    slug = "key-reused"
+    title = "The Idempotency-Key belongs to another file"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another file was uploaded under this Idempotency-Key: send this one under a new key."
+        )
+
+
 class RowRejected(BulkError):
     """The corrected values break the rules, all errors are listed; the row is what it was."""
 
@@ -153,13 +201,35 @@ class RowRejected(BulkError):
         self.errors = errors
 
 
-class Unavailable(BulkError):
+class Later(BulkError):
+    """Nothing was stored or changed; the same call may succeed later."""
+
+    slug = "later"
+    title = "Not now"
+    retry_after_seconds: int = 10
+
+
+class TooManyBatches(Later):
+    """As many batches of this key as may wait have not ended yet."""
+
+    status_code = 429
+    slug = "too-many-batches"
+    title = "Too many of your batches are waiting"
+
+    def __init__(self, limit: int, ends_in_s: float | None) -> None:
+        super().__init__(
+            f"Batches of this key that have not ended: {limit}, as many as it may have at once: "
+            "try again when one has ended."
+        )
+        self.retry_after_seconds = _whole_seconds(ends_in_s)
+
+
+class Unavailable(Later):
     """Nothing was stored or changed; the same call may succeed later."""
 
     status_code = 503
     slug = "unavailable"
     title = "Not available now"
-    retry_after_seconds: ClassVar[int] = 10
 
 
 class StorageUnavailable(Unavailable):
@@ -194,12 +264,12 @@ class QueueFull(Unavailable):
 
     slug = "queue-full"
     title = "Too many batches are waiting"
-    retry_after_seconds = 60
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, ends_in_s: float | None) -> None:
         super().__init__(
             f"Batches that have not ended: {limit}, as many as are kept at once: try again later."
         )
+        self.retry_after_seconds = _whole_seconds(ends_in_s)
 
 
 class ShuttingDown(Unavailable):

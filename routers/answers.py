@@ -19,6 +19,12 @@ LOCATION = {
         "schema": {"type": "string", "examples": [f"/hospitals/progress/{EXAMPLE_ID}"]},
     }
 }
+REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "When the batch came from an earlier upload with this Idempotency-Key",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
 _PREFERENCE_APPLIED = {
     "Preference-Applied": {
         "description": "When it was asked for",

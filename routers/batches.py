@@ -15,7 +15,9 @@ from models.errors import (
     RowRejected,
     ShuttingDown,
     StorageUnavailable,
+    TooManyBatches,
 )
+from routers.access import CallerDep
 from routers.answers import FINDING, LOCATION, RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, BatchIdDep, ServiceDep, reply
 from routers.openapi import problems
@@ -28,9 +30,9 @@ CANCEL_RESPONSES: dict[int | str, Any] = {
 
 
 @router.get("/resumable", summary="List the batches that a resume can finish")
-async def resumable(service: ServiceDep) -> list[Resumable]:
+async def resumable(caller: CallerDep, service: ServiceDep) -> list[Resumable]:
     """Oldest first, each with the reason why it stopped."""
-    return [Resumable.of(batch) for batch in service.resumable()]
+    return [Resumable.of(batch) for batch in service.resumable(caller)]
 
 
 @router.post(
@@ -42,7 +44,8 @@ async def resumable(service: ServiceDep) -> list[Resumable]:
         BatchNotFound(),
         BatchConflict("The batch is completed: there is nothing to resume."),
         StorageUnavailable(),
-        QueueFull(200),
+        TooManyBatches(50, None),
+        QueueFull(200, None),
         ShuttingDown(),
     ),
 )

@@ -2,24 +2,29 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from models.api import BulkResult, ValidationResult
 from models.errors import (
     FileRejected,
     FormUnreadable,
+    InvalidRequest,
+    KeyReused,
     NotCsv,
     QueueFull,
     ShuttingDown,
     StorageUnavailable,
+    TooManyBatches,
     UploadNotKept,
     UploadStalled,
 )
-from routers.answers import FINDING, RUN_RESPONSES, accepted, ended
+from routers.access import CallerDep
+from routers.answers import FINDING, REPLAYED, RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, ServiceDep, UploadDep, reply
 from routers.openapi import problems
 from routers.upload_limit import STALL_S
 from routers.upload_route import FORM_LIMITS, UploadRoute
+from services.batch_service import Upload
 
 router = APIRouter(
     prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS
@@ -34,6 +39,10 @@ _UPLOAD_ERRORS = (
 )
 # What the file's part is, for programs that build the form from the document.
 _ENCODING = {"file": {"contentType": "text/csv"}}
+_BULK_RESPONSES = {
+    status: response | {"headers": response["headers"] | REPLAYED}
+    for status, response in RUN_RESPONSES.items()
+}
 _FORM = {"requestBody": {"content": {"multipart/form-data": {"encoding": _ENCODING}}}}
 
 
@@ -42,21 +51,36 @@ _FORM = {"requestBody": {"content": {"multipart/form-data": {"encoding": _ENCODI
     response_model=BulkResult,
     summary="Load a file",
     openapi_extra=_FORM,
-    responses=RUN_RESPONSES
+    responses=_BULK_RESPONSES
     | problems(
         FileRejected((FINDING,)),
         *_UPLOAD_ERRORS,
+        InvalidRequest("Send the CSV file as the multipart form field 'file'."),
+        KeyReused(),
+        TooManyBatches(50, None),
         StorageUnavailable(),
-        QueueFull(200),
+        QueueFull(200, None),
     ),
 )
 async def bulk(
     upload: UploadDep,
     respond_async: AsyncDep,
+    caller: CallerDep,
     service: ServiceDep,
     skip_invalid: Annotated[
         bool, Query(description="Load the sound rows of a file that has others too")
     ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Your name for this upload: sent again with the same file, it is answered "
+            "with the batch that it became, and starts nothing",
+            min_length=1,
+            max_length=255,
+            pattern="^[ -~]+$",
+            examples=["2026-11-23 north.csv"],
+        ),
+    ] = None,
 ) -> Response:
     """Create every row of the file in the directory, then activate them together.
 
@@ -65,12 +89,19 @@ async def bulk(
     their reason.
     """
     async with upload.turn:
-        batch = await service.submit(upload.file, upload.name, skip_invalid=skip_invalid)
+        submission = await service.submit(
+            Upload(upload.file, upload.name, caller.name, idempotency_key, skip_invalid)
+        )
+    batch = submission.batch
     if respond_async:
-        return accepted(service, batch, asked_for=True)
-    if not await service.wait(batch):
-        return accepted(service, batch)
-    return ended(batch, batch.rows)
+        response = accepted(service, batch, asked_for=True)
+    elif await service.wait(batch):
+        response = ended(batch, batch.rows)
+    else:
+        response = accepted(service, batch)
+    if submission.is_replay:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 @router.post(

@@ -12,6 +12,7 @@ from config import Settings
 from models.api import EXAMPLE_ID, Progress
 from models.batch import Batch
 from models.errors import BatchNotFound, NotCsv, UploadTooLarge
+from routers.access import CallerDep
 from routers.paced_file import PacedFile
 from routers.upload_limit import ORDINARY_BYTES
 from services import clock
@@ -21,7 +22,7 @@ CSV_TYPES = frozenset({"text/csv", "application/csv", "text/x-csv", "text/comma-
 FILE_NAME_CHARS = 255
 
 
-class Upload(NamedTuple):
+class ReceivedFile(NamedTuple):
     """An uploaded file, and what to hold while it is read.
 
     Large files are read one at a time: together they would take every thread, and with the threads
@@ -45,20 +46,29 @@ async def get_settings(request: Request) -> Settings:
     return settings
 
 
+ServiceDep = Annotated[BatchService, Depends(get_service)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+
+
 async def get_batch_id(
     batch_id: Annotated[str, Path(description="The batch's id", examples=[EXAMPLE_ID])],
+    caller: CallerDep,
+    service: ServiceDep,
 ) -> UUID:
-    """Read a batch id; what is no UUID names no batch."""
+    """Read a batch id; what is no UUID names no batch, nor does another caller's."""
     try:
-        return UUID(batch_id)
+        found = UUID(batch_id)
     except ValueError:
         raise BatchNotFound from None
+    if not caller.may_see(service.get(found)):
+        raise BatchNotFound
+    return found
 
 
 async def get_upload(
     request: Request,
     file: Annotated[UploadFile, File(description="CSV with the columns name, address, phone")],
-) -> Upload:
+) -> ReceivedFile:
     """Return the uploaded file, which is CSV by name or type and not too large."""
     named = (file.filename or "").lower().endswith(".csv")
     content_type = (file.content_type or "").partition(";")[0].strip().lower()
@@ -69,7 +79,7 @@ async def get_upload(
     if size > max_bytes:
         raise UploadTooLarge(max_bytes)
     turn = request.app.state.large_file_turn if size > ORDINARY_BYTES else nullcontext()
-    return Upload(cast("BinaryIO", PacedFile(file.file)), _shown_name(file.filename), turn)
+    return ReceivedFile(cast("BinaryIO", PacedFile(file.file)), _shown_name(file.filename), turn)
 
 
 def _shown_name(name: str | None) -> str | None:
@@ -93,10 +103,8 @@ async def wants_async(
     return "respond-async" in (part.partition(";")[0].strip().lower() for part in preferences)
 
 
-ServiceDep = Annotated[BatchService, Depends(get_service)]
-SettingsDep = Annotated[Settings, Depends(get_settings)]
 BatchIdDep = Annotated[UUID, Depends(get_batch_id)]
-UploadDep = Annotated[Upload, Depends(get_upload)]
+UploadDep = Annotated[ReceivedFile, Depends(get_upload)]
 AsyncDep = Annotated[bool, Depends(wants_async)]
 
 

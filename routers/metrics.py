@@ -7,6 +7,10 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from models.errors import Forbidden
+from routers.access import identified
+from routers.dependencies import SettingsDep
+from routers.openapi import problems
 from services.meters import Meters
 
 router = APIRouter(tags=["System"])
@@ -37,6 +41,13 @@ async def get_meters(request: Request) -> Meters:
     return meters
 
 
+async def check_reader(request: Request, settings: SettingsDep) -> None:
+    """Forbid what the metrics tell of everybody to those who do not see everything."""
+    caller = identified(request.scope)
+    if not settings.metrics_open and not (caller and caller.sees_all):
+        raise Forbidden
+
+
 MetersDep = Annotated[Meters, Depends(get_meters)]
 
 
@@ -44,7 +55,8 @@ MetersDep = Annotated[Meters, Depends(get_meters)]
     "/metrics",
     response_class=PlainTextResponse,
     summary="What it counts about itself",
-    responses=_RESPONSE,
+    responses=_RESPONSE | problems(Forbidden()),
+    dependencies=[Depends(check_reader)],
 )
 async def metrics(request: Request, meters: MetersDep) -> Response:
     """Creates and their outcomes, batches, checkpoints, requests: for Prometheus.

@@ -7,13 +7,24 @@ from typing import Any
 from fastapi import FastAPI
 
 from models import api
-from models.errors import BulkError, InvalidRequest, Unavailable, UploadTooLarge
+from models.errors import BulkError, InvalidRequest, Later, Unauthorized, UploadTooLarge
+from routers.access import CHALLENGE, needs_no_key
 from routers.problem import MEDIA_TYPE, problem_of
 
 Json = dict[str, Any]
 
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _OF_ANY_TEXT = frozenset({"type", "title", "description", "examples"})
+_SCHEMES = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+}
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "How a key may be shown",
+        "schema": {"type": "string", "const": CHALLENGE["WWW-Authenticate"]},
+    }
+}
 _RETRY_AFTER = {
     "Retry-After": {
         "description": "Seconds after which to try again",
@@ -34,13 +45,21 @@ def problems(*errors: BulkError) -> dict[int | str, Any]:
     return {status: _documented(list(examples)) for status, examples in grouped}
 
 
-def install(app: FastAPI) -> None:
-    """Complete the document that *app* serves."""
+def install(app: FastAPI, *, with_keys: bool) -> None:
+    """Complete the document that *app* serves.
+
+    Args:
+        app: The application.
+        with_keys: The operator has set keys, so that calls need one.
+    """
     generate = app.openapi
 
     def openapi() -> Json:
         if app.openapi_schema is None:
-            _complete(generate())
+            document = generate()
+            if with_keys:
+                _lock(document)
+            _complete(document)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -74,8 +93,10 @@ def _documented(errors: list[BulkError]) -> Json:
     description = " Or: ".join((error.__doc__ or error.title).split("\n")[0] for error in errors)
     content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
     response: Json = {"description": description, "content": {MEDIA_TYPE: content}}
-    if any(isinstance(error, Unavailable) for error in errors):
+    if any(isinstance(error, Later) for error in errors):
         response["headers"] = _RETRY_AFTER
+    if any(isinstance(error, Unauthorized) for error in errors):
+        response["headers"] = _CHALLENGE
     return response
 
 
@@ -97,6 +118,15 @@ def _complete(document: Json) -> None:
         operation["responses"] = dict(sorted(responses.items()))
         _place(operation, example_path(path, operation))
         _illustrate(operation, schemas)
+
+
+def _lock(document: Json) -> None:
+    """Say that operations need a key, and how it is shown."""
+    document["components"]["securitySchemes"] = _SCHEMES
+    for _, path, operation in operations(document):
+        if not needs_no_key(path):
+            operation["security"] = [{scheme: []} for scheme in _SCHEMES]
+            operation["responses"] |= {str(s): r for s, r in problems(Unauthorized()).items()}
 
 
 def _implied(operation: Json) -> list[BulkError]:

@@ -14,9 +14,9 @@ from models.errors import (
     FileRejected,
     FormUnreadable,
     InvalidRequest,
+    Later,
     NotReady,
     RowRejected,
-    Unavailable,
 )
 from routers.addresses import allowed_methods, moved
 
@@ -53,7 +53,7 @@ def problem_of(error: BulkError, path: str) -> Problem:
 def from_error(error: BulkError, path: str) -> Response:
     """Return an error of the service as a response to a call of *path*."""
     headers = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Later):
         headers["Retry-After"] = str(error.retry_after_seconds)
     return _response(problem_of(error, path), headers)
 

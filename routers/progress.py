@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Response
 from models.api import Cleaned, Progress
 from models.batch import ENDED
 from models.errors import BatchNotFound, ShuttingDown
+from routers.access import CallerDep
 from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
 from routers.event_stream import EventStream, FeedsDep, done_id
 from routers.openapi import problems
@@ -96,14 +97,14 @@ async def events(
     summary="Forget and abandon old batches",
     responses=problems(ShuttingDown()),
 )
-async def cleanup(service: ServiceDep) -> Cleaned:
+async def cleanup(caller: CallerDep, service: ServiceDep) -> Cleaned:
     """Forget completed batches older than PROGRESS_CLEANUP_HOURS, never one that still runs.
 
     Resumable and failed ones older than RESUMABLE_RETENTION_HOURS are abandoned in the background,
     or kept if their hospitals cannot be deleted; the counts hold what was done since the last call.
     The service does all of it by itself, too, every ten minutes.
     """
-    done = await service.cleanup()
+    done = await service.cleanup(caller)
     return Cleaned(
         message=f"Completed batches forgotten: {done.forgotten}. Stopped batches abandoned in the "
         f"background since the last cleanup: {done.abandoned}.",

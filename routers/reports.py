@@ -16,6 +16,7 @@ from models.errors import (
     InvalidRequest,
     ShuttingDown,
 )
+from routers.access import CallerDep
 from routers.dependencies import BatchIdDep, ServiceDep, reply
 from routers.openapi import problems
 from services.batch_list import CURSOR, Place
@@ -86,6 +87,7 @@ async def batches(
     limit: Annotated[int, Query(ge=1, le=100, description="Batches on a page")] = 20,
     *,
     after: PlaceDep,
+    caller: CallerDep,
     service: ServiceDep,
 ) -> Response:
     """Newest first, without their rows.
@@ -93,7 +95,7 @@ async def batches(
     Follow `next_cursor` until it is null: batches that come and go meanwhile neither repeat nor
     hide others.
     """
-    found = service.page(status, after, limit)
+    found = service.page(caller, status, after, limit)
     return reply(
         BatchList(
             batches=[BatchSummary.of(batch) for batch in found.batches],

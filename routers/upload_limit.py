@@ -38,7 +38,7 @@ class UploadLimit:
         self.turn = asyncio.Lock()  # of all large bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _has_body(scope):
+        if scope["type"] != "http" or not has_body(scope):
             await self._app(scope, receive, send)
         elif _declared_bytes(scope) > self.max_body:
             response = from_error(UploadTooLarge(self.max_bytes), scope["path"])
@@ -49,7 +49,7 @@ class UploadLimit:
             await self._app(scope, body.receive, send)
 
 
-def _has_body(scope: Scope) -> bool:
+def has_body(scope: Scope) -> bool:
     """Return whether a body may come (RFC 9112, 6).
 
     If none does, all that is still to be received is that the client left: that may be waited for

@@ -1,4 +1,7 @@
-"""What the routers call: validate, submit, resume, abandon, clean up; and the service's life."""
+"""What the routers call: validate, submit, resume, abandon, clean up; and the service's life.
+
+Whether a batch is the caller's to name was seen to before its id came here.
+"""
 
 import asyncio
 import logging
@@ -7,14 +10,17 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from models.batch import ENDED, STOPPED, Batch, BatchStatus, Row
+from models.batch import ENDED, INTERRUPTED, STOPPED, Batch, BatchStatus, Row
+from models.caller import Caller
 from models.errors import (
     BatchConflict,
     DirectoryUnreachable,
     FileRejected,
+    KeyReused,
     QueueFull,
     ShuttingDown,
     StorageUnavailable,
+    TooManyBatches,
 )
 from models.outlook import Outlook
 from models.validation import CsvContent
@@ -28,6 +34,7 @@ from services.correction import correct
 from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Cleanup, Housekeeping
+from services.idempotency import UploadTurns, digest_of
 from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
@@ -48,6 +55,7 @@ class ServiceRules:
         validate_rows: Most rows of a file that is only checked.
         bulk_rows: Most rows of a file that is loaded.
         max_batches: Most batches that have not ended.
+        max_batches_per_owner: Most of them that one key brought.
         shutdown_grace_s: How long rows under way may take when the service stops.
     """
 
@@ -55,7 +63,35 @@ class ServiceRules:
     validate_rows: int
     bulk_rows: int
     max_batches: int
+    max_batches_per_owner: int
     shutdown_grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that somebody wants loaded.
+
+    Attributes:
+        file: Its content.
+        name: What it is called.
+        owner: The name of the key that it came with; None: without one.
+        idempotency_key: What its client calls this upload, if anything.
+        skip_invalid: Load the sound rows if some are not.
+    """
+
+    file: BinaryIO
+    name: str | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    skip_invalid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The batch of an upload, and whether an earlier one under the same key brought it."""
+
+    batch: Batch
+    is_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +130,7 @@ class BatchService:
         self._rules = rules
         self._claims = claims
         self._housekeeping = housekeeping
+        self._turns = UploadTurns()
         self._cleaner: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
@@ -118,13 +155,16 @@ class BatchService:
         """Have *hear* called at every change of what is told of a batch; return what ends that."""
         return self._tracker.watchers.add(batch_id, hear)
 
-    def resumable(self) -> list[Batch]:
-        """Return the batches that a resume can finish, oldest first."""
-        return [batch for batch in self._tracker.all() if batch.status is BatchStatus.RESUMABLE]
+    def resumable(self, caller: Caller) -> list[Batch]:
+        """Return the caller's batches that a resume can finish, oldest first."""
+        theirs = self._tracker.seen_by(caller)
+        return [batch for batch in theirs if batch.status is BatchStatus.RESUMABLE]
 
-    def page(self, statuses: Collection[BatchStatus], after: Place | None, limit: int) -> Page:
-        """Return one page of the batches, newest first; see `batch_list.page`."""
-        return page(self._tracker.all(), statuses=statuses, after=after, limit=limit)
+    def page(
+        self, caller: Caller, statuses: Collection[BatchStatus], after: Place | None, limit: int
+    ) -> Page:
+        """Return one page of the caller's batches, newest first; see `batch_list.page`."""
+        return page(self._tracker.seen_by(caller), statuses=statuses, after=after, limit=limit)
 
     async def validate(self, file: BinaryIO) -> CsvContent:
         """Check a file; nothing is stored or sent."""
@@ -132,25 +172,37 @@ class BatchService:
             raise ShuttingDown
         return await asyncio.to_thread(read_csv, file, max_rows=self._rules.validate_rows)
 
-    async def submit(
-        self, file: BinaryIO, file_name: str | None = None, *, skip_invalid: bool = False
-    ) -> Batch:
+    async def submit(self, upload: Upload) -> Submission:
         """Accept a file: its batch is durable when this returns, and runs.
 
-        Args:
-            file: The file.
-            file_name: What it is called.
-            skip_invalid: Load the sound rows of a file of which some are not.
+        Of an upload that names itself, sent again, the batch is returned as it is now; nothing is
+        started.
 
         Raises:
             FileRejected: It has errors.
-            Unavailable: Nothing was stored.
+            KeyReused: Another file was uploaded under its name.
+            TooManyBatches, Unavailable: Nothing was stored.
         """
-        self._check_room()
+        if upload.idempotency_key is None:
+            return Submission(await self._accept(upload, None))
+        digest = await asyncio.to_thread(digest_of, upload.file)
+        async with self._turns.turn(upload.owner, upload.idempotency_key):
+            known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
+            if known is None:
+                return Submission(await self._accept(upload, digest))
+        if known.file_digest != digest:
+            raise KeyReused
+        return Submission(known, is_replay=True)
+
+    async def _accept(self, upload: Upload, digest: str | None) -> Batch:
+        self._check_room(upload.owner)
         content = await asyncio.to_thread(
-            read_csv, file, max_rows=self._rules.bulk_rows, keep_unsound=skip_invalid
+            read_csv,
+            upload.file,
+            max_rows=self._rules.bulk_rows,
+            keep_unsound=upload.skip_invalid,
         )
-        if not (content.is_valid or (skip_invalid and can_skip(content))):
+        if not (content.is_valid or (upload.skip_invalid and can_skip(content))):
             raise FileRejected(content.errors)
         now = self._tracker.wall_clock()
         batch = Batch(
@@ -159,14 +211,17 @@ class BatchService:
             rows=rows_to_load(content),
             created_at=now,
             updated_at=now,
-            file_name=file_name,
+            file_name=upload.name,
+            owner=upload.owner,
+            idempotency_key=upload.idempotency_key,
+            file_digest=digest,
             changed_s=clock.now_s(),
         )
-        self._check_room()
-        with self._claims.taken(batch.id):
+        self._check_room(upload.owner)
+        with self._claims.taken(batch):
             await self._tracker.add(batch)
             batch.running_since = clock.now_s()
-            self._claims.start(batch.id, self._runner.run(batch, again=False))
+            self._claims.start(batch, self._runner.run(batch, again=False))
         logger.info("batch %s: accepted, %d rows", batch.id, len(batch.rows))
         return batch
 
@@ -174,15 +229,15 @@ class BatchService:
         """Go on with a resumable batch; it runs when this returns.
 
         Raises:
-            BatchNotFound, BatchConflict, Unavailable: It is what it was.
+            BatchNotFound, BatchConflict, TooManyBatches, Unavailable: It is what it was.
         """
         batch = self._tracker.get(batch_id)
         if batch.status is not BatchStatus.RESUMABLE or batch_id in self._claims:
             raise BatchConflict(cannot_resume(batch))
         self._check_directory(batch)
-        self._check_room()
+        self._check_room(batch.owner)
         before = tuple(batch.rows)
-        with self._claims.taken(batch_id):
+        with self._claims.taken(batch):
             await self._tracker.announce(
                 batch,
                 BatchStatus.PROCESSING,
@@ -192,7 +247,7 @@ class BatchService:
                 auto_resumes=0,
                 running_since=clock.now_s(),
             )
-            self._claims.start(batch_id, self._runner.run(batch, again=True))
+            self._claims.start(batch, self._runner.run(batch, again=True))
         logger.info("batch %s: resumed", batch.id)
         return Resumption(batch, before)
 
@@ -230,8 +285,12 @@ class BatchService:
         return await correct(batch, number, changes, self._tracker, self._claims)
 
     async def wait(self, batch: Batch) -> bool:
-        """Wait for the batch's run; False if the service stopped before it ended."""
-        await self._claims.wait(batch.id)
+        """Wait for the batch's run; False if the batch has not ended: the service is stopping.
+
+        One that is at rest, or being abandoned, is not waited for.
+        """
+        if batch.status in INTERRUPTED:
+            await self._claims.wait(batch.id)
         return batch.status in ENDED
 
     async def abandon(self, batch_id: UUID) -> int:
@@ -248,7 +307,7 @@ class BatchService:
         if self.is_stopping:
             raise ShuttingDown
         # A task of its own: it goes on when the client goes away.
-        task = self._claims.start(batch_id, self._abandon(batch))
+        task = self._claims.start(batch, self._abandon(batch))
         await self._claims.wait(batch_id)
         if task.cancelled():
             raise ShuttingDown
@@ -272,11 +331,11 @@ class BatchService:
             raise BatchConflict("The batch changed while it was compared: try again.")
         return compared
 
-    async def cleanup(self) -> Cleanup:
-        """Forget old completed batches, and have old stopped ones abandoned in the background."""
+    async def cleanup(self, caller: Caller) -> Cleanup:
+        """Forget the caller's old completed batches, and have old stopped ones abandoned soon."""
         if self.is_stopping:
             raise ShuttingDown
-        return await self._housekeeping.cleanup()
+        return await self._housekeeping.cleanup(caller)
 
     async def is_storage_writable(self) -> bool:
         """Return whether a batch could be stored now."""
@@ -326,11 +385,20 @@ class BatchService:
         except Interrupted:
             raise ShuttingDown from None
 
-    def _check_room(self) -> None:
+    def _check_room(self, owner: str | None) -> None:
+        """Raise unless one more batch may wait, of *owner* too if a key brought it."""
         if self.is_stopping:
             raise ShuttingDown
-        if len(self._claims) >= self._rules.max_batches:
-            raise QueueFull(self._rules.max_batches)
+        held = self._claims.held()
+        if len(held) >= self._rules.max_batches:
+            raise QueueFull(self._rules.max_batches, self._ends_in_s(held[0]))
+        theirs = [batch for batch in held if batch.owner == owner]
+        if owner is not None and len(theirs) >= self._rules.max_batches_per_owner:
+            raise TooManyBatches(self._rules.max_batches_per_owner, self._ends_in_s(theirs[0]))
+
+    def _ends_in_s(self, batch: Batch) -> float | None:
+        """Tell when a batch will make room, in seconds; None if that is not known."""
+        return self.outlook(batch).eta_s
 
     def _check_directory(self, batch: Batch) -> None:
         if batch.directory_url != self._rules.directory_url:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from models.batch import Batch
 from models.errors import BulkError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class Claims:
     """Who works on which batch in this process."""
 
     def __init__(self) -> None:
-        self._held: set[UUID] = set()
+        self._held: dict[UUID, Batch] = {}  # the one held longest goes first
         self._work: dict[UUID, asyncio.Task[Any]] = {}
 
     def __len__(self) -> int:
@@ -32,22 +33,26 @@ class Claims:
     def __contains__(self, batch_id: UUID) -> bool:
         return batch_id in self._held
 
+    def held(self) -> list[Batch]:
+        """Return the batches that are worked on, from the one held longest on."""
+        return list(self._held.values())
+
     @contextmanager
-    def taken(self, batch_id: UUID) -> Iterator[None]:
+    def taken(self, batch: Batch) -> Iterator[None]:
         """Hold the free claim on a batch for a block; `start` inside it takes it over."""
-        self._take(batch_id)
+        self._take(batch)
         try:
             yield
         finally:
-            if batch_id not in self._work:
-                self._held.discard(batch_id)
+            if batch.id not in self._work:
+                self._held.pop(batch.id, None)
 
-    def start(self, batch_id: UUID, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def start(self, batch: Batch, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* as a task that holds the batch's claim until it ends."""
-        self._held.add(batch_id)
+        self._held[batch.id] = batch
         task = asyncio.create_task(work)
-        self._work[batch_id] = task
-        task.add_done_callback(partial(self._release, batch_id))
+        self._work[batch.id] = task
+        task.add_done_callback(partial(self._release, batch.id))
         return task
 
     async def wait(self, batch_id: UUID) -> None:
@@ -65,13 +70,13 @@ class Claims:
         for task in self._work.values():
             task.cancel()
 
-    def _take(self, batch_id: UUID) -> None:
-        if batch_id in self._held:
-            raise RuntimeError(f"batch {batch_id} is claimed already")
-        self._held.add(batch_id)
+    def _take(self, batch: Batch) -> None:
+        if batch.id in self._held:
+            raise RuntimeError(f"batch {batch.id} is claimed already")
+        self._held[batch.id] = batch
 
     def _release(self, batch_id: UUID, task: asyncio.Task[Any]) -> None:
-        self._held.discard(batch_id)
+        self._held.pop(batch_id, None)
         self._work.pop(batch_id, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, BulkError):

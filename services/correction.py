@@ -44,7 +44,7 @@ async def correct(
             "Only a row that the directory refused, or that was skipped, can be corrected."
         )
     mended = row.corrected(_with_changes(row.hospital, changes))
-    with claims.taken(batch.id):
+    with claims.taken(batch):
         await tracker.announce(
             batch,
             BatchStatus.RESUMABLE,

@@ -1,12 +1,13 @@
 """What the service does unasked: go on after a crash, finish abandons, end old batches."""
 
 import asyncio
-import contextlib
 import logging
+from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
 
 from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus, RowStatus
+from models.caller import ANYBODY, Caller
 from models.errors import BatchConflict, StorageUnavailable
 from services import clock
 from services.abandonment import Abandonment
@@ -42,7 +43,7 @@ class HouseRules:
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """What was cleaned up.
+    """What was cleaned up of what a caller may see.
 
     Attributes:
         forgotten: Completed batches.
@@ -72,7 +73,10 @@ class Housekeeping:
         self._abandonment = abandonment
         self._rules = rules
         self._asked = asyncio.Event()
-        self._abandoned = self._deleted_hospitals = 0  # since a cleanup was last asked for
+        self._asked_by: set[Caller] = set()
+        # By owner, since a cleanup was last asked for.
+        self._abandoned: Counter[str | None] = Counter()
+        self._deleted_hospitals: Counter[str | None] = Counter()
 
     def recover(self, batches: list[Batch]) -> None:
         """Take over what an earlier process left."""
@@ -80,60 +84,67 @@ class Housekeeping:
         for batch in batches:
             if batch.status in INTERRUPTED:
                 self._recover_one(batch)
-        self._take_up_abandons()
+        self._take_up_abandons(ANYBODY)
 
-    async def cleanup(self) -> Cleanup:
-        """Forget old completed batches; stopped ones are seen to in the background."""
-        forgotten = await self._forget_old()
+    async def cleanup(self, caller: Caller) -> Cleanup:
+        """Forget *caller*'s old completed batches; stopped ones are seen to in the background."""
+        forgotten = await self._forget_old(caller)
+        self._asked_by.add(caller)
         self._asked.set()
-        done = Cleanup(forgotten, self._abandoned, self._deleted_hospitals)
-        self._abandoned = self._deleted_hospitals = 0
-        return done
+        return Cleanup(
+            forgotten, _taken(self._abandoned, caller), _taken(self._deleted_hospitals, caller)
+        )
 
     async def clean_regularly(self) -> None:
         """Clean up for as long as the service runs, from time to time and when asked."""
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(CLEANUP_INTERVAL_S):
                     await self._asked.wait()
+                callers = self._asked_by
+            except TimeoutError:
+                callers = {ANYBODY}
             self._asked.clear()
+            self._asked_by = set()
             try:
-                await self._clean()
+                for caller in callers:
+                    await self._clean(caller)
             except Exception:
                 logger.exception("cleanup failed; it is tried again in %g s", CLEANUP_INTERVAL_S)
 
-    async def _clean(self) -> None:
-        self._take_up_abandons()
-        if forgotten := await self._forget_old():
+    async def _clean(self, caller: Caller) -> None:
+        self._take_up_abandons(caller)
+        if forgotten := await self._forget_old(caller):
             logger.info("%d old completed batches forgotten", forgotten)
-        await self._abandon_old()
+        await self._abandon_old(caller)
 
-    async def _forget_old(self) -> int:
-        old = self._older_than(self._rules.keep_completed_s, _COMPLETED)
+    async def _forget_old(self, caller: Caller) -> int:
+        old = self._older_than(self._rules.keep_completed_s, _COMPLETED, caller)
         return sum([await self._forget(batch) for batch in old])
 
-    async def _abandon_old(self) -> None:
+    async def _abandon_old(self, caller: Caller) -> None:
         """Abandon stopped batches one after the other, so that uploads find room in the queue."""
-        for batch in self._older_than(self._rules.keep_stopped_s, STOPPED):
+        for batch in self._older_than(self._rules.keep_stopped_s, STOPPED, caller):
             # Since the round began somebody may have taken it up, or be at it: each can take long.
             if not _is_old(batch, self._rules.keep_stopped_s, STOPPED) or self._is_taken(batch):
                 continue
             logger.info("batch %s: kept long enough as %s", batch.id, batch.status)
-            task = self._claims.start(batch.id, self._abandon(batch))
+            task = self._claims.start(batch, self._abandon(batch))
             await self._claims.wait(batch.id)
             if task.cancelled() or task.exception() is not None:
                 continue  # its claim has logged it
             match task.result():
                 case int(deleted):
-                    self._abandoned += 1
-                    self._deleted_hospitals += deleted
+                    self._abandoned[batch.owner] += 1
+                    self._deleted_hospitals[batch.owner] += deleted
                 case CannotContinue():
                     return  # the directory is away, for the others too
                 case _:
                     pass  # this one is kept
 
-    def _older_than(self, age_s: float, statuses: Set[BatchStatus]) -> list[Batch]:
-        return [batch for batch in self._tracker.all() if _is_old(batch, age_s, statuses)]
+    def _older_than(self, age_s: float, statuses: Set[BatchStatus], caller: Caller) -> list[Batch]:
+        theirs = self._tracker.seen_by(caller)
+        return [batch for batch in theirs if _is_old(batch, age_s, statuses)]
 
     def _is_taken(self, batch: Batch) -> bool:
         """Return whether somebody works on the batch, or it is forgotten."""
@@ -157,7 +168,7 @@ class Housekeeping:
         batch.running_since = clock.now_s()
         self._tracker.set_status(batch, BatchStatus.PROCESSING)
         logger.info("batch %s: goes on after an interruption", batch.id)
-        self._claims.start(batch.id, self._runner.run(batch, again=True, automatic=True))
+        self._claims.start(batch, self._runner.run(batch, again=True, automatic=True))
 
     def _why_not_resumed(self, batch: Batch) -> str | None:
         if batch.directory_url != self._rules.directory_url:
@@ -173,10 +184,10 @@ class Housekeeping:
             )
         return None
 
-    def _take_up_abandons(self) -> None:
-        for batch in self._tracker.all():
+    def _take_up_abandons(self, caller: Caller) -> None:
+        for batch in self._tracker.seen_by(caller):
             if batch.status is BatchStatus.ABANDONING and batch.id not in self._claims:
-                self._claims.start(batch.id, self._abandon(batch))
+                self._claims.start(batch, self._abandon(batch))
 
     async def _abandon(self, batch: Batch) -> int | Exception:
         """Abandon with nobody waiting; what fails is kept, and taken up by the next cleanup.
@@ -197,12 +208,18 @@ class Housekeeping:
     async def _forget(self, batch: Batch) -> bool:
         if self._is_taken(batch):
             return False
-        with self._claims.taken(batch.id):
+        with self._claims.taken(batch):
             try:
                 await self._tracker.forget(batch)
             except StorageUnavailable:
                 return False
         return True
+
+
+def _taken(counts: Counter[str | None], caller: Caller) -> int:
+    """Take *caller*'s part out of what was counted by owner."""
+    owners = [owner for owner in counts if caller.sees_all or owner == caller.name]
+    return sum(counts.pop(owner) for owner in owners)
 
 
 def _is_old(batch: Batch, age_s: float, statuses: Set[BatchStatus]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.caller import Caller
 from models.errors import BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import WallClock, age_s, utc_now
@@ -61,9 +62,17 @@ class ProgressTracker:
     def __contains__(self, batch_id: UUID) -> bool:
         return batch_id in self._batches
 
-    def all(self) -> list[Batch]:
-        """Return every batch, oldest first."""
-        return sorted(self._batches.values(), key=lambda batch: batch.created_at)
+    def seen_by(self, caller: Caller) -> list[Batch]:
+        """Return every batch that *caller* may see, oldest first."""
+        theirs = (batch for batch in self._batches.values() if caller.may_see(batch))
+        return sorted(theirs, key=lambda batch: batch.created_at)
+
+    def uploaded_as(self, owner: str | None, idempotency_key: str) -> Batch | None:
+        """Return the batch that *owner* uploaded under a key of their own, if there is one."""
+        wanted = (owner, idempotency_key)
+        return next(
+            (b for b in self._batches.values() if (b.owner, b.idempotency_key) == wanted), None
+        )
 
     def count(self, status: BatchStatus) -> int:
         """Return how many batches are in *status*."""

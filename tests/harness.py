@@ -19,7 +19,7 @@ from config import Settings
 from directory.app import ConnectionDropped, DirectorySettings, create_directory
 from main import build_service
 from models.batch import Batch, BatchStatus
-from services.batch_service import BatchService
+from services.batch_service import BatchService, Upload
 from services.hospital_api import HospitalApi
 from services.meters import Meters
 from services.storage.json_files import JsonFiles
@@ -180,7 +180,12 @@ class Harness:
         await self.control.post("/_directory/restart", json={"down_seconds": down_seconds})
 
     async def submit(self, content: str) -> Batch:
-        return await self.service.submit(io.BytesIO(content.encode()))
+        return await self.upload(content)
+
+    async def upload(self, content: str, **how: Any) -> Batch:
+        """Upload *content*, for *how* see `Upload`; return its batch, new or known."""
+        upload = Upload(io.BytesIO(content.encode()), **how)
+        return (await self.service.submit(upload)).batch
 
     async def load(self, content: str) -> Batch:
         """Upload *content* and wait for the batch's end."""

@@ -23,6 +23,7 @@ EXAMPLE_ROW = {
 EXAMPLE_SUMMARY = {
     "batch_id": EXAMPLE_ID,
     "file_name": "hospitals.csv",
+    "owner": None,
     "status": "completed",
     "failure_reason": None,
     "total_hospitals": 20,
@@ -129,6 +130,7 @@ class _BatchFields(Shape):
 
     batch_id: UUID
     file_name: Annotated[str | None, Field(description="What the file was called")]
+    owner: Annotated[str | None, Field(description="Name of the key that it was uploaded with")]
     status: BatchStatus
     failure_reason: str | None
     total_hospitals: int
@@ -149,6 +151,7 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
     return {
         "batch_id": batch.id,
         "file_name": batch.file_name,
+        "owner": batch.owner,
         "status": batch.status,
         "failure_reason": batch.failure_reason,
         "total_hospitals": total,
@@ -181,6 +184,7 @@ class Progress(_BatchFields):
             "batch_id": EXAMPLE_ID,
             "status": "processing",
             "file_name": "hospitals.csv",
+            "owner": None,
             "failure_reason": None,
             "total_hospitals": 1,
             "processed_hospitals": 0,

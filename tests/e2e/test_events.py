@@ -19,6 +19,7 @@ import pytest
 from config import Settings
 from main import create_app
 from scripts.processes import Server, free_port, start_directory
+from services.batch_service import Upload
 from tests.e2e.conftest import HANGING, INSTANT, QUICK, World, http, progress, upload, wait_until
 from tests.e2e.event_client import Event, merged, parse
 from tests.e2e.test_api_fuzz import UNFORESEEN
@@ -288,7 +289,7 @@ async def test_a_client_that_goes_away_is_noticed_while_nothing_changes(
 
     async with app.router.lifespan_context(app):
         file = BytesIO(f'name,address\n{HANGING},"12 Alder Lane, Leeds"\n'.encode())
-        batch = await app.state.service.submit(file)
+        batch = (await app.state.service.submit(Upload(file))).batch
         path = f"/hospitals/progress/{batch.id}/events"
         scope: dict[str, Any] = {
             "type": "http",

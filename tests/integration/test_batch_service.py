@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from models.batch import ENDED, Batch, BatchStatus
+from models.caller import ANYBODY
 from models.errors import (
     BatchConflict,
     BatchNotFound,
@@ -304,7 +305,7 @@ def test_an_abandon_that_could_not_be_finished_is_taken_up_by_a_cleanup(tmp_path
         assert batch.status is BatchStatus.ABANDONING
         await harness.heal()
 
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
         await asyncio.sleep(60)
 
         with pytest.raises(BatchNotFound):
@@ -335,7 +336,7 @@ def test_cleanup_forgets_old_completed_batches_only(tmp_path: Path):
         resumable = await stopped_batch(harness)
         running = await harness.submit(csv_file(2, start=80))
 
-        assert (await harness.service.cleanup()).forgotten == 1
+        assert (await harness.service.cleanup(ANYBODY)).forgotten == 1
 
         with pytest.raises(BatchNotFound):
             harness.service.get(completed.id)
@@ -353,7 +354,9 @@ def test_two_cleanups_at_once_forget_each_batch_once(tmp_path: Path):
         for start in (1, 50, 80):
             await harness.load(csv_file(2, start=start))
 
-        cleaned = await asyncio.gather(harness.service.cleanup(), harness.service.cleanup())
+        cleaned = await asyncio.gather(
+            harness.service.cleanup(ANYBODY), harness.service.cleanup(ANYBODY)
+        )
 
         assert sum(one.forgotten for one in cleaned) == 3
 
@@ -364,7 +367,7 @@ def test_young_completed_batches_are_kept(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.load(csv_file(2))
 
-        assert await harness.service.cleanup() == Cleanup(0, 0, 0)
+        assert await harness.service.cleanup(ANYBODY) == Cleanup(0, 0, 0)
         assert harness.service.get(batch.id) is batch
 
     play(tmp_path, scenario)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.batch import BatchStatus
+from models.caller import ANYBODY
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 
@@ -74,9 +75,9 @@ def test_a_step_forgets_no_completed_batch_early_and_keeps_none_for_ever(
         await asyncio.sleep(3600)
         harness.clock_offset += step
 
-        early = await harness.service.cleanup()
+        early = await harness.service.cleanup(ANYBODY)
         await asyncio.sleep(23.1 * 3600)
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
 
         assert early.forgotten == 0
         assert batch.id not in harness.service._tracker

@@ -1,6 +1,5 @@
 """Rows that cannot go as they are: corrected in place, or skipped from the start."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ async def refused_batch(harness: Harness, rows: int = 5, *names: str) -> Batch:
 
 
 async def skipping(harness: Harness, content: str) -> Batch:
-    batch = await harness.service.submit(io.BytesIO(content.encode()), skip_invalid=True)
+    batch = await harness.upload(content, skip_invalid=True)
     await harness.service.wait(batch)
     return batch
 
@@ -173,7 +172,7 @@ def test_a_row_out_of_tries_is_not_corrected_but_sent_again(tmp_path: Path):
 
 def test_it_is_refused_while_the_batch_runs_and_when_it_is_completed(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
-        batch = await harness.service.submit(io.BytesIO(MIXED.encode()), skip_invalid=True)
+        batch = await harness.upload(MIXED, skip_invalid=True)
         with pytest.raises(BatchConflict, match="being worked on"):
             await harness.service.correct(batch.id, 2, {"name": "Hospital 2", "phone": ""})
         await harness.service.wait(batch)

@@ -11,7 +11,6 @@ HISTORIES sets how many are tried. Unless it is set they are the same in every r
 """
 
 import asyncio
-import io
 import logging
 import os
 import shutil
@@ -39,6 +38,7 @@ from hypothesis.stateful import (
 from directory.faults import FaultKind, FaultRule
 from directory.store import Hospital
 from models.batch import Batch, BatchStatus
+from models.caller import ANYBODY
 from models.errors import BulkError
 from tests.harness import Harness
 from tests.virtual_time import VirtualTimeLoop
@@ -239,7 +239,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def cleanup(self) -> None:
-        self.client(self.harness.service.cleanup())
+        self.client(self.harness.service.cleanup(ANYBODY))
 
     @rule(
         fault=faults,
@@ -395,7 +395,7 @@ class Histories(RuleBasedStateMachine):
 
     def call(self, work: Any, which: int) -> None:
         """Have a client do something about a batch, most likely one that was set aside."""
-        batches = [b.id for b in self.harness.service.resumable()] or list(self.contents)
+        batches = [b.id for b in self.harness.service.resumable(ANYBODY)] or list(self.contents)
         if batches:
             self.client(work(batches[which % len(batches)]))
 
@@ -410,9 +410,9 @@ class Histories(RuleBasedStateMachine):
         lines = [f"{name},1 Main Street,5550100" for name in names]
         if unsound:
             lines.insert(number % len(lines), f"{UNSOUND},1 Main Street,5550100")
-        file = io.BytesIO(("name,address,phone\n" + "\n".join(lines) + "\n").encode())
+        content = "name,address,phone\n" + "\n".join(lines) + "\n"
         with suppress(BulkError):
-            self.learn_of(await self.harness.service.submit(file, skip_invalid=unsound))
+            self.learn_of(await self.harness.upload(content, skip_invalid=unsound))
 
     async def resume_now(self, batch_id: UUID) -> None:
         self.cancelled.discard(batch_id)
@@ -512,7 +512,7 @@ class Histories(RuleBasedStateMachine):
             self.had.add("skipped row loaded past")
 
     def known_batches(self) -> list[Batch]:
-        return self.harness.service._tracker.all()
+        return self.harness.service._tracker.seen_by(ANYBODY)
 
     def may_be_abandoned(self, batch_id: UUID) -> bool:
         """Retention abandons what was stopped, asked or not."""
@@ -553,9 +553,9 @@ class Histories(RuleBasedStateMachine):
         for _ in range(ROUNDS):
             self.learn_of_batches()
             await self.everything_at_rest()
-            for batch in self.harness.service.resumable():
+            for batch in self.harness.service.resumable(ANYBODY):
                 await self.resume_now(batch.id)
-            await self.harness.service.cleanup()
+            await self.harness.service.cleanup(ANYBODY)
         await self.everything_at_rest()
         await asyncio.sleep(100)
         for batch_id in self.contents:

@@ -13,6 +13,7 @@ import pytest
 
 from directory.app import DirectorySettings
 from models.batch import BatchStatus
+from models.caller import ANYBODY
 from models.errors import StorageUnavailable
 from services.meters import Meters
 from tests.harness import Harness, assert_exactly_once, csv_file
@@ -203,7 +204,7 @@ def test_a_row_that_a_crash_left_unclear_is_settled_by_the_next_process(tmp_path
         await harness.kill()
         await harness.wire.settle()
         harness.start()
-        [batch] = harness.service.page((), None, 10).batches
+        [batch] = harness.service.page(ANYBODY, (), None, 10).batches
         await harness.service.wait(batch)
 
         await assert_exactly_once(harness, batch)

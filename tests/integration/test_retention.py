@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from models.batch import Batch, BatchStatus
+from models.caller import ANYBODY
 from models.errors import BatchConflict, ShuttingDown
 from services.housekeeping import CLEANUP_INTERVAL_S, Cleanup
 from tests.harness import Harness, assert_exactly_once, csv_file
@@ -57,13 +58,13 @@ def test_a_cleanup_that_is_asked_for_does_it_too_and_the_next_one_counts_it(tmp_
     async def scenario(harness: Harness) -> None:
         await stopped_batch(harness, rows=5)
         await asyncio.sleep(AN_HOUR - 30)
-        assert await harness.service.cleanup() == Cleanup(0, 0, 0)
+        assert await harness.service.cleanup(ANYBODY) == Cleanup(0, 0, 0)
         await asyncio.sleep(60)
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
         await asyncio.sleep(60)
 
-        assert await harness.service.cleanup() == Cleanup(0, 1, 4)
-        assert await harness.service.cleanup() == Cleanup(0, 0, 0)
+        assert await harness.service.cleanup(ANYBODY) == Cleanup(0, 1, 4)
+        assert await harness.service.cleanup(ANYBODY) == Cleanup(0, 0, 0)
 
     playing(tmp_path, scenario)
 
@@ -75,7 +76,7 @@ def test_asking_does_not_wait_for_the_directory(tmp_path: Path):
         harness.wire.up = False
         asked_s = now_s()
 
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
 
         assert now_s() == asked_s
 
@@ -160,7 +161,7 @@ def test_many_old_batches_leave_room_for_uploads(tmp_path: Path):
         stopped = [await stopped_batch(harness) for _ in range(3)]
         await harness.fault("slow", endpoint="list_batch", seconds=20, times=None)
         await asyncio.sleep(AN_HOUR)
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
         await asyncio.sleep(1)
 
         batch = await harness.load(csv_file(2, start=80))
@@ -177,7 +178,7 @@ def test_while_one_is_being_abandoned_a_resume_is_refused(tmp_path: Path):
         batch = await stopped_batch(harness)
         await asyncio.sleep(AN_HOUR)
         await harness.fault("slow", endpoint="list_batch", seconds=20)
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
         await asyncio.sleep(10)
 
         with pytest.raises(BatchConflict):
@@ -193,7 +194,7 @@ def test_nothing_is_begun_once_the_service_stops(tmp_path: Path):
         harness.service.stop()
 
         with pytest.raises(ShuttingDown):
-            await harness.service.cleanup()
+            await harness.service.cleanup(ANYBODY)
         await asyncio.sleep(2 * AN_HOUR)
 
         assert batch.status is BatchStatus.RESUMABLE
@@ -205,7 +206,7 @@ def test_nothing_is_begun_once_the_service_stops(tmp_path: Path):
 async def retention_is_at_another(harness: Harness) -> None:
     """Have an old batch be abandoned, which takes a while since it has to settle first."""
     batch = harness.service.get(next(iter(harness.service._tracker._batches)))
-    await harness.service.cleanup()
+    await harness.service.cleanup(ANYBODY)
     await asyncio.sleep(1)
     assert batch.id in harness.service._claims
 
@@ -259,7 +260,7 @@ def test_a_directory_that_is_away_is_waited_for_once_and_not_for_each_batch(tmp_
         await asyncio.sleep(AN_HOUR - 600)
         harness.wire.up = False
         await asyncio.sleep(600)
-        await harness.service.cleanup()
+        await harness.service.cleanup(ANYBODY)
 
         await asyncio.sleep(95)
 

@@ -562,9 +562,9 @@ BREAKS = (
     Break(
         "an old stopped batch is forgotten and its hospitals stay",
         "services/housekeeping.py",
-        """            task = self._claims.start(batch.id, self._abandon(batch))
+        """            task = self._claims.start(batch, self._abandon(batch))
             await""",
-        """            task = self._claims.start(batch.id, self._tracker.forget(batch))
+        """            task = self._claims.start(batch, self._tracker.forget(batch))
             await""",
         RETENTION + "test_resumable_and_failed_batches_are_abandoned_with_their_hospitals",
     ),

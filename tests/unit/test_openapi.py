@@ -22,25 +22,30 @@ from models.errors import (
     BulkError,
     DirectoryUnreachable,
     FileRejected,
+    Forbidden,
     FormUnreadable,
     InvalidRequest,
+    KeyReused,
     NotCsv,
     QueueFull,
     RowNotFound,
     RowRejected,
     ShuttingDown,
     StorageUnavailable,
+    TooManyBatches,
+    Unauthorized,
     UploadNotKept,
     UploadStalled,
     UploadTooLarge,
 )
-from routers import accept, dependencies, event_stream, metrics, reports
+from routers import accept, access, dependencies, event_stream, metrics, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
 from tests.contract import Contract
 
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+KEYS = "admin:an admin's secret,north:the secret of north".replace(" ", "-")
+DOCUMENT = create_app(Settings(_env_file=None, api_keys=KEYS)).openapi()
 OPERATIONS = [
     pytest.param(path, operation, id=f"{method} {path}")
     for method, path, operation in operations(DOCUMENT)
@@ -63,6 +68,8 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_settings: set(),
     event_stream.get_feeds: set(),
     metrics.get_meters: set(),
+    metrics.check_reader: {Forbidden},
+    access.get_caller: set(),  # who shows no key does not come so far
     dependencies.get_batch_id: {BatchNotFound},
     dependencies.get_upload: {
         FormUnreadable,
@@ -82,8 +89,22 @@ OF_METHODS: dict[str, set[type[BulkError]]] = {
     "page": set(),
     "resumable": set(),
     "validate": set(),
-    "submit": {FileRejected, StorageUnavailable, QueueFull, ShuttingDown},
-    "resume": {BatchNotFound, BatchConflict, StorageUnavailable, QueueFull, ShuttingDown},
+    "submit": {
+        FileRejected,
+        KeyReused,
+        TooManyBatches,
+        StorageUnavailable,
+        QueueFull,
+        ShuttingDown,
+    },
+    "resume": {
+        BatchNotFound,
+        BatchConflict,
+        TooManyBatches,
+        StorageUnavailable,
+        QueueFull,
+        ShuttingDown,
+    },
     "wait": set(),
     "outlook": set(),
     "cancel": {BatchNotFound, BatchConflict, StorageUnavailable},
@@ -177,7 +198,7 @@ def test_every_error_is_a_problem_of_its_own_kind_at_its_own_address(
 @pytest.mark.parametrize(("path", "operation"), OPERATIONS)
 def test_what_is_worth_another_try_says_when(path: str, operation: dict[str, Any]):
     for status, response in operation["responses"].items():
-        assert ("Retry-After" in response.get("headers", {})) == (status == "503")
+        assert ("Retry-After" in response.get("headers", {})) == (status in ("429", "503"))
 
 
 @pytest.mark.parametrize("route", list(routes()), ids=lambda route: f"{route.methods} {route.path}")
@@ -208,6 +229,21 @@ def test_every_kind_of_error_is_documented_somewhere():
     told = set().union(*(documented(operation) for _, _, operation in operations(DOCUMENT)))
 
     assert {kind.slug for kind in set(KINDS.values()) - abstract - told} == set()
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+def test_what_needs_a_key_says_so_and_nothing_else_does(path: str, operation: dict[str, Any]):
+    is_open = path in {"/", "/health", "/health/ready"}
+
+    assert ("security" in operation) == (Unauthorized in documented(operation)) == (not is_open)
+
+
+def test_the_document_of_a_service_without_keys_asks_for_none():
+    document = create_app(Settings(_env_file=None)).openapi()
+
+    assert "securitySchemes" not in document["components"]
+    assert not any("security" in operation for _, _, operation in operations(document))
+    assert not any("401" in operation["responses"] for _, _, operation in operations(document))
 
 
 def test_every_answer_that_starts_a_batch_says_where_to_follow_it():

@@ -1,0 +1,80 @@
+"""Who may come in: when the operator has set keys, all but a few addresses need one.
+
+It stands before the endpoints, and before a body is read: an address that somebody adds later needs
+a key unless it is named here.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from config import Settings
+from models.caller import ANYBODY, Caller, caller_of
+from models.errors import Unauthorized
+from routers.problem import from_error
+from routers.upload_limit import has_body
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="hospital-bulk"'}
+
+_OPEN = frozenset({"/", "/health", "/health/ready", "/openapi.json"})
+_OPEN_PAGES = ("/dashboard", "/docs", "/redoc")
+
+
+class Access:
+    """ASGI middleware: 401 for whoever needs a key and shows none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or identified(scope) or is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        response = from_error(Unauthorized(), scope["path"])
+        response.headers.update(CHALLENGE)
+        if has_body(scope):  # it is not waited for
+            response.headers["Connection"] = "close"
+        await response(scope, receive, send)
+
+
+def identified(scope: Scope) -> Caller | None:
+    """Return who makes a request, None if no valid key is shown; remembered in its state."""
+    state = scope.setdefault("state", {})
+    if "caller" not in state:
+        settings: Settings = scope["app"].state.settings
+        keys = settings.api_keys + settings.api_keys_file
+        state["caller"] = caller_of(_secret(scope), keys) if keys else ANYBODY
+    caller: Caller | None = state["caller"]
+    return caller
+
+
+def is_open(scope: Scope) -> bool:
+    """Return whether an address needs no key: it tells nothing of batches."""
+    settings: Settings = scope["app"].state.settings
+    return needs_no_key(scope["path"]) or (settings.metrics_open and scope["path"] == "/metrics")
+
+
+def needs_no_key(path: str) -> bool:
+    """Return whether an address is open however the service is set."""
+    path = path.rstrip("/") or "/"
+    return path in _OPEN or any(path == page or path.startswith(page + "/") for page in _OPEN_PAGES)
+
+
+async def get_caller(request: Request) -> Caller:
+    """Return who makes the request; behind `Access` that is somebody."""
+    caller = identified(request.scope)
+    assert caller is not None
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(get_caller)]
+
+
+def _secret(scope: Scope) -> bytes:
+    """Return the secret that is shown; of both headers X-API-Key counts."""
+    headers = Headers(scope=scope)
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return headers.get("x-api-key", bearer).encode("latin-1")
