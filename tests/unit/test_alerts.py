@@ -23,14 +23,13 @@ CONDITION = re.compile(r'(\w+)=~?"([^"]*)"')
 Shown = dict[str, dict[str, set[str]]]  # metric -> label -> values
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+@pytest.fixture
+async def shown(tmp_path: Path) -> Shown:
     """What a service shows that has been asked for nothing but broke once."""
     settings = Settings(_env_file=None)
     meters = Meters(settings.app_version)
-    folder = tmp_path_factory.mktemp("batches")
     api = HospitalApi("http://directory.test", timeout_s=1, connect_timeout_s=1)
-    build_service(settings, api, JsonFiles(folder), SendLog(folder, 30), meters=meters)
+    build_service(settings, api, JsonFiles(tmp_path), SendLog(tmp_path, 30), meters=meters)
     meters.answered("GET", "/health", 500, 0.0)
     shown: Shown = {}
     for family in meters.registry.collect():
@@ -41,7 +40,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     return shown
 
 
-def test_an_alert_asks_only_for_metrics_labels_and_values_that_the_service_shows(shown: Shown):
+async def test_an_alert_asks_only_for_metrics_labels_and_values_that_the_service_shows(shown: Shown):
     selectors = SELECTOR.findall(RULES)
 
     assert len(selectors) >= len(ALERTS)
