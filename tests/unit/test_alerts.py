@@ -40,7 +40,9 @@ async def shown(tmp_path: Path) -> Shown:
     return shown
 
 
-async def test_an_alert_asks_only_for_metrics_labels_and_values_that_the_service_shows(shown: Shown):
+async def test_an_alert_asks_only_for_metrics_labels_and_values_that_the_service_shows(
+    shown: Shown,
+):
     selectors = SELECTOR.findall(RULES)
 
     assert len(selectors) >= len(ALERTS)
