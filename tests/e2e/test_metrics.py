@@ -82,7 +82,7 @@ def test_an_upload_is_seen_in_the_metrics(world: World):
     assert value(series, "checkpoint_seconds_count") >= 1
     assert value(series, "batches", status="completed") == 1
     assert value(series, "rows_waiting") == 0
-    assert value(series, "create_budget_left") in (27, 30)  # 30 when the window is over
+    assert value(series, "create_budget_left") in range(27, 31)  # 30 when the window is over
     request = {"method": "POST", "route": "/hospitals/bulk", "status": "200"}
     assert value(series, "http_requests_total", **request) == 1
     assert value(series, "http_request_seconds_count", route="/hospitals/bulk") == 1
@@ -92,8 +92,8 @@ def test_an_upload_is_seen_in_the_metrics(world: World):
 
 
 def test_an_event_stream_is_seen_while_it_is_open(world: World):
-    service = world.service()
-    world.fault({"endpoint": "create", "kind": "slow", "seconds": 5})
+    service = world.service(http_timeout_seconds=60)
+    world.fault({"endpoint": "create", "kind": "slow", "seconds": 30})
     batch_id = upload(service, csv_file(1), Prefer="respond-async").json()["batch_id"]
     events = f"{service.url}/hospitals/progress/{batch_id}/events"
     route = "/hospitals/progress/{batch_id}/events"
@@ -104,10 +104,10 @@ def test_an_event_stream_is_seen_while_it_is_open(world: World):
         assert value(series, "event_streams") == 1
         request = {"method": "GET", "route": route, "status": "200"}
         assert value(series, "http_requests_total", **request) == 1
+        assert value(series, "http_request_seconds_count", route=route) == 1
 
     wait_until(lambda: value(scraped(service), "event_streams") == 0)
     assert not progress(service, batch_id)["is_completed"]
-    assert value(scraped(service), "http_request_seconds_sum", route=route) < 1
 
 
 def test_the_text_is_that_of_prometheus_and_on_request_that_of_openmetrics(world: World):
@@ -301,7 +301,7 @@ async def test_a_scrape_does_not_wait_for_what_the_service_is_doing(
             files={"file": ("x.csv", content.encode())},
             headers={"Prefer": "respond-async"},
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 series = series_of((await client.get("/metrics")).text)
                 if value(series, "creates_total", outcome="created") == 19:

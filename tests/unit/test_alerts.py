@@ -69,6 +69,14 @@ def test_an_alert_says_how_grave_it_is_what_it_means_and_where_to_read_on(name: 
     assert re.search(r"runbook_url: docs/operations\.md#[a-z-]+$", rule.strip())
 
 
+def test_where_an_alert_leads_there_is_something_to_read():
+    guide = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    headings = re.findall(r"^#+ (.+)$", guide, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+
+    assert set(re.findall(r"operations\.md#([a-z-]+)", RULES)) - anchors == set()
+
+
 def test_what_an_alert_tells_to_call_is_there():
     document = create_app(Settings(_env_file=None)).openapi()
     calls = re.findall(r"\b(GET|POST|PATCH|DELETE)\s+(/[\w/{}.]+)", RULES)
