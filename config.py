@@ -5,10 +5,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from models.caller import ApiKey, read_keys
+from models.caller import ApiKey, all_different, read_keys
 
 Positive = Annotated[int, Field(ge=1, le=10**12)]
 NotNegative = Annotated[int, Field(ge=0, le=10**12)]
@@ -116,6 +123,19 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["console", "json"], BeforeValidator(str.lower)] = "console"
     app_name: str = "Hospital Bulk Processing API"
     app_version: str = "1.0.0"
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _each_secret_is_one_key(
+        cls, keys: tuple[ApiKey, ...], info: ValidationInfo
+    ) -> tuple[ApiKey, ...]:
+        all_different(keys + info.data.get("api_keys", ()))
+        return keys
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys of both settings; none: anybody may call."""
+        return self.api_keys + self.api_keys_file
 
 
 class BadSetting(Exception):

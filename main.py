@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Access)
     app.add_middleware(RequestId)
     app.add_middleware(PlainStartFailure)
-    openapi.install(app, with_keys=bool(settings.api_keys + settings.api_keys_file))
+    openapi.install(app, with_keys=bool(settings.keys))
     return app
 
 

@@ -52,8 +52,13 @@ def read_keys(text: str) -> tuple[ApiKey, ...]:
     keys = tuple(_read_key(part) for part in re.split(r"[,\n]", text) if part.strip())
     if not keys:
         raise ValueError("it names no key: write name:secret, or leave it empty")
+    return all_different(keys)
+
+
+def all_different(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+    """Return *keys*; ValueError if two have one secret."""
     if len({key.digest for key in keys}) < len(keys):
-        raise ValueError("a secret stands there twice, so that it says nothing about who calls")
+        raise ValueError("a secret stands there twice, so that it does not tell who calls")
     return keys
 
 

@@ -41,9 +41,9 @@ class BulkError(Exception):
     title: ClassVar[str] = "Error"
 
 
-def _whole_seconds(seconds: float | None) -> int:
-    """Return after how many seconds to try again, when a batch makes room then; None: unknown."""
-    return max(1, math.ceil(60 if seconds is None else seconds))
+def _when_it_ended(seconds: float | None) -> int:
+    """Return after how many seconds to try again, if a batch is expected to end in *seconds*."""
+    return 60 if seconds is None else math.ceil(seconds) + 1  # it is an estimate
 
 
 class FileRejected(BulkError):
@@ -221,7 +221,7 @@ class TooManyBatches(Later):
             f"Batches of this key that have not ended: {limit}, as many as it may have at once: "
             "try again when one has ended."
         )
-        self.retry_after_seconds = _whole_seconds(ends_in_s)
+        self.retry_after_seconds = _when_it_ended(ends_in_s)
 
 
 class Unavailable(Later):
@@ -269,7 +269,7 @@ class QueueFull(Unavailable):
         super().__init__(
             f"Batches that have not ended: {limit}, as many as are kept at once: try again later."
         )
-        self.retry_after_seconds = _whole_seconds(ends_in_s)
+        self.retry_after_seconds = _when_it_ended(ends_in_s)
 
 
 class ShuttingDown(Unavailable):

@@ -44,7 +44,7 @@ def identified(scope: Scope) -> Caller | None:
     state = scope.setdefault("state", {})
     if "caller" not in state:
         settings: Settings = scope["app"].state.settings
-        keys = settings.api_keys + settings.api_keys_file
+        keys = settings.keys
         state["caller"] = caller_of(_secret(scope), keys) if keys else ANYBODY
     caller: Caller | None = state["caller"]
     return caller

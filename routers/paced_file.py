@@ -33,6 +33,7 @@ class PacedFile(io.RawIOBase):
         return piece
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._since_s = None  # whoever reads on may do so in another thread, with its own CPU time
         return self._file.seek(offset, whence)
 
     def readable(self) -> bool:

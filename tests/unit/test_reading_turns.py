@@ -4,6 +4,7 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, cast
 
@@ -100,3 +101,18 @@ def test_an_ordinary_file_is_read_as_if_there_were_no_rests():
 
     assert read_csv(file, max_rows=20) == read_csv(io.BytesIO(content), max_rows=20)
     assert not file.closed
+
+
+def test_a_file_may_be_read_again_in_another_thread():
+    """Each thread has a CPU time of its own: what one has used is nothing to the next."""
+    rests_s: list[float] = []
+    file = PacedFile(io.BytesIO(SOUND), rests_s.append)
+    sum(range(10**6))  # this thread's
+    file.read(10)
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(file.seek, 0).result()
+        again = threads.submit(file.read, 5).result()
+
+    assert again == SOUND[:5]
+    assert all(rest_s >= 0 for rest_s in rests_s)
