@@ -103,7 +103,8 @@ def _formatter(form: Literal["console", "json"]) -> ProcessorFormatter:
 
 def _in_order(_: object, __: str, event: EventDict) -> EventDict:
     """Put what every line has before what this one has."""
-    return {key: event.pop(key) for key in ("timestamp", "level", "logger", "event")} | event
+    head = {key: event.pop(key) for key in ("timestamp", "level", "logger", "event")}
+    return {**head, **event}
 
 
 def _unforgeable(_: object, __: str, event: EventDict) -> EventDict:
