@@ -92,7 +92,7 @@ def test_a_directory_that_is_waited_for_is_told_of_once_however_many_batches_wai
 
 def test_a_hold_for_the_rate_is_told_of_once_and_so_is_its_end(tmp_path: Path, told: Told):
     async def scenario(harness: Harness) -> None:
-        await harness.fault("refuse", times=8)
+        await harness.fault("refuse", times=23)  # the whole file, then three that ask again
         await harness.load(csv_file(20))
 
         for event in (
