@@ -4,8 +4,9 @@ Only questions are repeated here. A create, an activation or a delete is one exc
 the caller judges.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
@@ -48,7 +49,8 @@ class Lanes:
 
     A create holds its permit for 5 s, the others for milliseconds. They have permits of their own,
     few enough to keep within the 40 requests that the directory works on at a time, so that the
-    end of one batch does not wait behind the creates of another.
+    end of one batch does not wait behind the creates of another. Looks that only compare get half
+    of the budget, before they wait in the common lane: however many ask, batches find their way.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Lanes:
         self.create = Lane(create, max_in_flight, note_create, changed, USUAL_CREATE_S, "create")
         few = min(4, max_in_flight)
         self.look = Lane(lookup, few, changed=changed, name="look")
+        half = replace(lookup, limit=math.ceil(lookup.limit / 2))
+        self.verify = Lane(half, few, name="verify")
         self.find = Lane(lookup, few, name="find")
         self.delete = Lane(lookup, few, name="delete")
         self.delete_batch = Lane(lookup, few, name="delete_batch")
@@ -149,6 +153,10 @@ class PatientDirectory:
         looks = [await self._list(batch.id, one) for one in batch.directory_batch_ids]
         hospitals = tuple(hospital for look in looks for hospital in look.hospitals)
         return Look(hospitals, looks[0].sent_s, looks[-1].answered_s)
+
+    async def look_aside(self, batch: Batch) -> Look:
+        """Look for somebody who only wants to know; runs go before."""
+        return await self._lanes.verify.send(batch.id, lambda: self.look(batch))
 
     async def _list(self, batch_id: UUID, directory_batch_id: UUID) -> Look:
         """List one directory batch, as often as it takes."""

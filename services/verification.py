@@ -34,7 +34,7 @@ async def verify(batch: Batch, directory: PatientDirectory, stopping: asyncio.Ev
 
 async def _look(batch: Batch, directory: PatientDirectory, stopping: asyncio.Event) -> Look:
     """Look once; Interrupted as soon as the service stops, also in the queue for the turn."""
-    looking = asyncio.create_task(directory.look(batch))
+    looking = asyncio.create_task(directory.look_aside(batch))
     stop = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({looking, stop}, return_when=asyncio.FIRST_COMPLETED)

@@ -89,6 +89,7 @@ def test_respond_async_answers_at_once_and_the_location_leads_to_the_end(service
         "is_completed",
         "resume_count",
         "file_name",
+        "owner",
         "created_at",
         "updated_at",
         "hospitals",
@@ -376,5 +377,5 @@ def test_the_openapi_document_describes_every_endpoint_with_examples(service: Se
     for shape in ("BulkResult", "Progress", "ValidationResult", "Resumable", "Abandoned"):
         assert document["components"]["schemas"][shape]["examples"]
     bulk = document["paths"]["/hospitals/bulk"]["post"]["responses"]
-    assert set(bulk) == {"200", "202", "400", "408", "413", "415", "422", "503"}
+    assert set(bulk) == {"200", "202", "400", "408", "413", "415", "422", "429", "503"}
     assert all(PROBLEM in bulk[status]["content"] for status in bulk if status >= "400")

@@ -5,7 +5,8 @@ them. Everything runs in one process on a virtual clock, with the real settings 
 settling, 30 creates a minute). After every step, and once the directory is well again and every
 open batch was resumed: each completed batch is in the directory exactly once and active, nothing of
 an abandoned batch is left, no row that is not ours was touched, and no batch is stuck. A cancelled
-batch does not go on, a corrected row stays corrected, and a skipped one is never sent.
+batch does not go on, a corrected row stays corrected, and a skipped one is never sent. An upload
+that is sent again becomes no second batch.
 
 HISTORIES sets how many are tried. Unless it is set they are the same in every run.
 """
@@ -37,7 +38,7 @@ from hypothesis.stateful import (
 
 from directory.faults import FaultKind, FaultRule
 from directory.store import Hospital
-from models.batch import Batch, BatchStatus
+from models.batch import INTERRUPTED, Batch, BatchStatus
 from models.caller import ANYBODY
 from models.errors import BulkError
 from tests.harness import Harness
@@ -53,6 +54,7 @@ WANTED = (
     "correction",
     "skipped row loaded past",
     "retention",
+    "upload sent again",
 )
 CLEANUP_HOURS, RETENTION_HOURS = 0.02, 0.03
 UNSOUND = "X"  # the name of a row that no file may have
@@ -110,6 +112,8 @@ class Histories(RuleBasedStateMachine):
             resumable_retention_hours=RETENTION_HOURS,
         )
         self.sent: list[Contents] = []  # of each upload, whatever became of it
+        self.files: list[str] = []  # the same, to be sent again
+        self.batch_of: dict[str, UUID] = {}  # of the name that each upload has
         self.uploaded: dict[UUID, Contents] = {}  # of each batch that the service ever knew
         self.contents: dict[UUID, Contents] = {}  # the same, as corrected since
         self.last_seen: dict[UUID, BatchStatus] = {}
@@ -226,6 +230,17 @@ class Histories(RuleBasedStateMachine):
     def upload_with_an_unsound_row(self, rows: int, seconds: float) -> None:
         self.do(self.upload_now(rows, twins=False, unsound=True))
         self.do(asyncio.sleep(seconds))
+
+    @rule(which=any_batch, times=st.integers(1, 3), number=turns)
+    def send_again(self, which: int, times: int, number: int) -> None:
+        """An upload whose batch runs, or that became none as far as its client knows."""
+        number_sent = len(self.files) - which % len(self.files)
+        batch_id = self.batch_of.get(str(number_sent))
+        batch = self.known(batch_id) if batch_id else None
+        if batch_id is None or (batch is not None and batch.status in INTERRUPTED):
+            for _ in range(times):
+                self.client(self.send_now(number_sent))
+            self.do(self.loop.turns(number % 12))
 
     @rule()
     def much_time_passes(self) -> None:
@@ -410,9 +425,19 @@ class Histories(RuleBasedStateMachine):
         lines = [f"{name},1 Main Street,5550100" for name in names]
         if unsound:
             lines.insert(number % len(lines), f"{UNSOUND},1 Main Street,5550100")
-        content = "name,address,phone\n" + "\n".join(lines) + "\n"
+        self.files.append("name,address,phone\n" + "\n".join(lines) + "\n")
         with suppress(BulkError):
-            self.learn_of(await self.harness.upload(content, skip_invalid=unsound))
+            await self.send_now(number)
+
+    async def send_now(self, number: int) -> None:
+        """Upload a file under its own name, for the first time or again."""
+        before = str(number) in self.batch_of
+        content = self.files[number - 1]
+        self.learn_of(
+            await self.harness.upload(content, skip_invalid=True, idempotency_key=str(number))
+        )
+        if before:
+            self.had.add("upload sent again")
 
     async def resume_now(self, batch_id: UUID) -> None:
         self.cancelled.discard(batch_id)
@@ -497,6 +522,8 @@ class Histories(RuleBasedStateMachine):
     def learn_of(self, batch: Batch) -> None:
         """Note a batch as it is now, and from now on at every change of it in this process."""
         self.uploaded.setdefault(batch.id, contents(batch))
+        assert batch.idempotency_key is not None
+        assert self.batch_of.setdefault(batch.idempotency_key, batch.id) == batch.id
         watched = self.harness.service
 
         def look() -> None:

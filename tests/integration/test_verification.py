@@ -226,3 +226,25 @@ def test_a_comparison_ends_at_once_when_the_service_stops(tmp_path: Path, waits_
             await harness.service.verify(batch.id)
 
     play(tmp_path, scenario)
+
+
+def test_however_many_ask_an_upload_takes_no_longer(tmp_path: Path):
+    """Of 50 lists a minute comparisons get half; 500 that waited made an upload take a minute."""
+
+    async def scenario(harness: Harness) -> None:
+        known = await harness.load(csv_file(2))
+        asking = [asyncio.create_task(harness.service.verify(known.id)) for _ in range(200)]
+        await asyncio.sleep(1)
+        began_s = now_s()
+
+        batch = await harness.load(csv_file(20, start=101))
+
+        assert batch.status is BatchStatus.COMPLETED
+        assert now_s() - began_s < 6
+        assert sum(one.done() for one in asking) == 25
+        await asyncio.sleep(70)
+        assert sum(one.done() for one in asking) == 50
+        for one in asking:
+            one.cancel()
+
+    play(tmp_path, scenario)

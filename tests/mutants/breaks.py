@@ -13,6 +13,8 @@ CLOCKS = "tests/integration/test_clock_steps.py::"
 CANCEL = "tests/integration/test_cancel.py::"
 CORRECTIONS = "tests/integration/test_corrections.py::"
 RETENTION = "tests/integration/test_retention.py::"
+KEYS = "tests/integration/test_idempotency.py::"
+OWNERS = "tests/integration/test_ownership.py::"
 WATCHING = "tests/integration/test_watching.py::"
 FILES = "tests/unit/test_json_files.py::"
 PACING = "tests/unit/test_pacing.py::"
@@ -590,5 +592,72 @@ BREAKS = (
         "if not _is_old(batch, self._rules.keep_stopped_s, STOPPED) or self._is_taken(batch):",
         "if batch.status not in STOPPED or self._is_taken(batch):",
         RETENTION + "test_one_that_is_corrected_while_another_is_abandoned_is_kept",
+    ),
+    Break(
+        "of two equal uploads at once both are stored",
+        "services/batch_service.py",
+        "        async with self._turns.turn(upload.owner, upload.idempotency_key):\n",
+        "        if True:\n",
+        KEYS + "test_of_many_at_once_one_becomes_a_batch",
+    ),
+    Break(
+        "an upload's name is looked for before its turn has come",
+        "services/batch_service.py",
+        """        async with self._turns.turn(upload.owner, upload.idempotency_key):
+            known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
+""",
+        """        known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
+        async with self._turns.turn(upload.owner, upload.idempotency_key):
+""",
+        KEYS + "test_of_many_at_once_one_becomes_a_batch",
+    ),
+    Break(
+        "another file under an upload's name is taken for the first",
+        "services/batch_service.py",
+        "        if known.file_digest != digest:\n",
+        "        if known.file_digest is None:\n",
+        KEYS + "test_another_file_under_the_key_is_refused_and_starts_nothing",
+    ),
+    Break(
+        "an upload's name is lost in a crash",
+        "services/storage/checkpoint.py",
+        "        idempotency_key=read.idempotency_key,\n",
+        "        idempotency_key=None,\n",
+        KEYS + "test_a_crash_parts_no_batch_from_its_key",
+    ),
+    Break(
+        "one key's upload name finds another's batch",
+        "services/progress_tracker.py",
+        "(b.owner, b.idempotency_key) == wanted",
+        "b.idempotency_key == idempotency_key",
+        KEYS + "test_keys_belong_to_who_sent_them",
+    ),
+    Break(
+        "a replay waits for an abandonment",
+        "services/batch_service.py",
+        "        if batch.status in INTERRUPTED:\n            await self._claims.wait(batch.id)",
+        "        if True:\n            await self._claims.wait(batch.id)",
+        KEYS + "test_a_batch_that_is_being_abandoned_is_answered_as_it_is",
+    ),
+    Break(
+        "an ordinary key sees all batches",
+        "models/caller.py",
+        "return self.sees_all or (self.name is not None and batch.owner == self.name)",
+        "return self.sees_all or self.name is not None",
+        OWNERS + "test_lists_hold_the_callers_batches_and_an_admins_hold_all",
+    ),
+    Break(
+        "a cleanup that is asked for touches others' stopped batches",
+        "services/housekeeping.py",
+        "for batch in self._older_than(self._rules.keep_stopped_s, STOPPED, caller):",
+        "for batch in self._older_than(self._rules.keep_stopped_s, STOPPED, ANYBODY):",
+        OWNERS + "test_a_cleanup_touches_the_callers_batches_only",
+    ),
+    Break(
+        "batches that are being stored do not count as waiting",
+        "services/batch_service.py",
+        "        theirs = [batch for batch in held if batch.owner == owner]\n",
+        "        theirs = [b for b in held if b.owner == owner and b.id in self._tracker]\n",
+        OWNERS + "test_a_key_that_has_enough_batches_waiting_is_refused_and_others_are_not",
     ),
 )

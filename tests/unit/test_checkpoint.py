@@ -240,4 +240,4 @@ def test_what_cannot_be_written_is_not_repeated_in_the_error():
         encode(batch)
 
     assert "an id" in str(met.value)
-    assert "Krankenhaus" not in str(met.value)
+    assert "Krank" not in str(met.value)  # it would be cut short
