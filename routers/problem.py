@@ -63,7 +63,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BulkError, _bulk_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def _extras(error: BulkError) -> dict[str, Any]:
@@ -92,18 +91,19 @@ async def _bulk_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path = request.url.path
     match error:
         case UploadCutOff():
-            response = from_error(error.error, request.url.path)
+            response = from_error(error.error, path)
             response.headers.update(error.headers or {})
         case HTTPException(status_code=400):  # the parser of the body; nothing else here raises it
-            response = from_error(_unreadable(request, str(error.detail)), request.url.path)
+            response = from_error(_unreadable(request, str(error.detail)), path)
         case HTTPException(status_code=404) if (address := moved(request)) is not None:
             response = Response(status_code=307, headers={"Location": address})
         case HTTPException(status_code=405):
-            response = _plain(request, 405, _HINTS[405], {"Allow": allowed_methods(request)})
+            response = _plain(path, 405, _HINTS[405], {"Allow": allowed_methods(request)})
         case HTTPException(status_code=status):
-            response = _plain(request, status, _HINTS.get(status, str(error.detail)), error.headers)
+            response = _plain(path, status, _HINTS.get(status, str(error.detail)), error.headers)
     return response
 
 
@@ -124,14 +124,13 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     return from_error(InvalidRequest(detail), request.url.path)
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    return _plain(
-        request, 500, "Something unforeseen went wrong here; the service's log tells what."
-    )
+def unforeseen(path: str) -> Response:
+    """Return what a client is told of a mistake of ours that met a call of *path*."""
+    return _plain(path, 500, "Something unforeseen went wrong here; the service's log tells what.")
 
 
 def _plain(
-    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an error that says no more than its status."""
     problem = Problem(
@@ -139,6 +138,6 @@ def _plain(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=path,
     )
     return _response(problem, headers)

@@ -7,7 +7,6 @@ the caller judges.
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -64,19 +63,18 @@ class Lanes:
         changed: Callable[[], None],
         meters: Meters,
     ) -> None:
-        def refusal_of(endpoint: str) -> Callable[[], None]:
-            return partial(meters.rate_limited, endpoint)
-
-        self.create = Lane(
-            create, max_in_flight, note_create, changed, USUAL_CREATE_S, refusal_of("create")
-        )
+        refused = meters.rate_limited
         few = min(4, max_in_flight)
-        self.look = Lane(lookup, few, changed=changed, note_refusal=refusal_of("look"))
-        self.verify = Lane(replace(lookup, limit=math.ceil(lookup.limit / 2)), few)
-        self.find = Lane(lookup, few, note_refusal=refusal_of("find"))
-        self.delete = Lane(lookup, few, note_refusal=refusal_of("delete"))
-        self.delete_batch = Lane(lookup, few, note_refusal=refusal_of("delete_batch"))
-        self.activate = Lane(lookup, few, changed=changed, note_refusal=refusal_of("activate"))
+        half = replace(lookup, limit=math.ceil(lookup.limit / 2))
+        self.create = Lane(
+            create, max_in_flight, note_create, changed, USUAL_CREATE_S, "create", refused
+        )
+        self.look = Lane(lookup, few, changed=changed, name="look", note_refusal=refused)
+        self.verify = Lane(half, few, name="verify")  # its requests go through `look`
+        self.find = Lane(lookup, few, name="find", note_refusal=refused)
+        self.delete = Lane(lookup, few, name="delete", note_refusal=refused)
+        self.delete_batch = Lane(lookup, few, name="delete_batch", note_refusal=refused)
+        self.activate = Lane(lookup, few, changed=changed, name="activate", note_refusal=refused)
 
 
 class PatientDirectory:
