@@ -99,7 +99,8 @@ def test_an_event_stream_is_seen_while_it_is_open(world: World):
     route = "/hospitals/progress/{batch_id}/events"
 
     with http.stream("GET", events) as stream:
-        next(stream.iter_bytes())
+        pieces = stream.iter_bytes()  # the stream is closed when nobody holds them any more
+        next(pieces)
         series = scraped(service)
         assert value(series, "event_streams") == 1
         request = {"method": "GET", "route": route, "status": "200"}
