@@ -10,11 +10,12 @@ from fastapi import FastAPI
 
 from config import BadSetting, Settings, load_settings
 from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
-from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
+from routers import batches, bulk, dashboard, metrics, openapi, problem, progress, reports, system
 from routers.access import Access
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.request_id import RequestId
+from routers.request_meters import RequestMeters
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -26,6 +27,7 @@ from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.housekeeping import Housekeeping, HouseRules
 from services.logs import configure, get_logger, is_served
+from services.meters import Meters
 from services.pacing import Pace
 from services.patient_directory import Lanes, PatientDirectory
 from services.progress_tracker import ProgressTracker
@@ -56,12 +58,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
+    app.state.meters = Meters(settings.app_version)
+    app.state.meters.show_event_streams(lambda: app.state.feeds.watchers)
     problem.install(app)
-    for part in (system, bulk, progress, reports, batches, dashboard):
+    for part in (system, metrics, bulk, progress, reports, batches, dashboard):
         app.include_router(part.router)
     app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
     app.add_middleware(HeadLikeGet)
     app.add_middleware(Access)
+    app.add_middleware(RequestMeters, routes=app.routes, meters=app.state.meters)
     app.add_middleware(RequestId)
     app.add_middleware(PlainStartFailure)
     openapi.install(app, with_keys=bool(settings.keys))
@@ -82,23 +87,32 @@ def build_service(
     storage: JsonFiles,
     sends: SendLog,
     wall_clock: WallClock = utc_now,
+    meters: Meters | None = None,
 ) -> BatchService:
     """Wire the service: the one place where settings become values."""
+    meters = meters or Meters()
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
     lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
-    tracker = ProgressTracker(storage, wall_clock)
+    tracker = ProgressTracker(storage, wall_clock, meters)
+    meters.show_batches(tracker.count)
     lanes = Lanes(
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
         changed=tracker.watchers.tell_all,
+        meters=meters,
+    )
+    meters.show_creates(
+        waiting=lambda: lanes.create.waiting,
+        under_way=lambda: lanes.create.under_way,
+        budget_left=lambda: lanes.create.turns_left,
     )
     waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
-    directory = PatientDirectory(api, lanes, waker)
+    directory = PatientDirectory(api, lanes, waker, meters)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
-    runner = BatchRunner(directory, tracker, policy)
+    runner = BatchRunner(directory, tracker, policy, meters)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
     claims = Claims()
     house_rules = HouseRules(
@@ -138,7 +152,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         timeout_s=settings.http_timeout_seconds,
         connect_timeout_s=settings.http_connect_timeout_seconds,
     )
-    service = build_service(settings, api, storage, sends)
+    service = build_service(settings, api, storage, sends, meters=app.state.meters)
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:

@@ -20,6 +20,7 @@ from models.outcome import (
 )
 from services.batch_run import Run
 from services.logs import get_logger
+from services.meters import Meters
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import not_activated, turned_away
@@ -32,9 +33,12 @@ MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without f
 class Activation:
     """The last steps of a batch; has no state of its own."""
 
-    def __init__(self, directory: PatientDirectory, tracker: ProgressTracker) -> None:
+    def __init__(
+        self, directory: PatientDirectory, tracker: ProgressTracker, meters: Meters
+    ) -> None:
         self._directory = directory
         self._tracker = tracker
+        self._meters = meters
 
     async def delete(self, run: Run, copies: tuple[ListedHospital, ...]) -> None:
         """Delete copies one by one; what came of it is seen at the next look."""
@@ -44,6 +48,7 @@ class Activation:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
             match outcome:
                 case Deleted():
+                    self._meters.copies_deleted.inc()
                     logger.info("copy deleted", hospital_id=copy.id)
                 case Absent():
                     run.change_error = "a copy could not be deleted"

@@ -13,6 +13,7 @@ from services import clock
 from services.activation import Activation
 from services.batch_run import Run, RunPolicy
 from services.logs import get_logger
+from services.meters import FOUND, OUT_OF_TRIES, SENT_AGAIN, Meters
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTracker
@@ -40,13 +41,18 @@ class BatchRunner:
     """Runs batches."""
 
     def __init__(
-        self, directory: PatientDirectory, tracker: ProgressTracker, policy: RunPolicy
+        self,
+        directory: PatientDirectory,
+        tracker: ProgressTracker,
+        policy: RunPolicy,
+        meters: Meters,
     ) -> None:
         self._directory = directory
         self._tracker = tracker
         self._policy = policy
+        self._meters = meters
         self._sender = RowSender(directory, tracker, policy)
-        self._activation = Activation(directory, tracker)
+        self._activation = Activation(directory, tracker, meters)
         self._runs: dict[UUID, Run] = {}
 
     async def run(self, batch: Batch, *, again: bool, automatic: bool = False) -> None:
@@ -176,6 +182,8 @@ class BatchRunner:
         status = RowStatus.CREATED_AND_ACTIVATED if hospital.active else RowStatus.CREATED
         if row.status is status and row.hospital_id == hospital.id:
             return
+        if row.status is RowStatus.VERIFYING:
+            self._meters.settled(FOUND)
         self._tracker.set_row(batch, number, RowStatus.CREATED, hospital_id=hospital.id)
         self._tracker.set_row(batch, number, status, hospital_id=hospital.id)
         if not row.is_done:
@@ -204,7 +212,10 @@ class BatchRunner:
         may_go = False
         for number in absent:
             row = run.batch.row(number)
-            if run.attempts[number] < self._policy.max_attempts:
+            has_tries = run.attempts[number] < self._policy.max_attempts
+            if row.status is RowStatus.VERIFYING:
+                self._meters.settled(SENT_AGAIN if has_tries else OUT_OF_TRIES)
+            if has_tries:
                 self._tracker.set_row(run.batch, number, RowStatus.PENDING, error=row.error)
                 may_go = True
             elif row.status is not RowStatus.FAILED:

@@ -29,7 +29,7 @@ USUAL_WEIGHT = 0.2  # of the latest request in what is usual
 T = TypeVar("T")
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Nobody wants to know."""
 
 
@@ -59,6 +59,19 @@ def next_turn(sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
     if pace.limit == 0 or len(sent_s) < pace.limit:
         return 0.0
     return max(0.0, sent_s[-pace.limit] + pace.period_s - now_s)
+
+
+def turns_left(sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
+    """Return how many requests may leave now, as `next_turn` lets them; inf if there is no limit.
+
+    Args:
+        sent_s: Monotonic times of earlier sends, the last `pace.limit` at least.
+        now_s: Current monotonic time.
+        pace: The limit.
+    """
+    if pace.limit == 0:
+        return math.inf
+    return max(0, pace.limit - sum(sent + pace.period_s > now_s for sent in sent_s))
 
 
 def turn_after(requests: int, sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
@@ -103,7 +116,8 @@ class Lane:
         note_send: Called immediately before each request leaves.
         changed: Called when what `standing` tells of waiting requests has changed.
         usual_s: Seconds that one takes, until that is known.
-        name: What it is called in the log.
+        name: What it is called in the log and in the metrics.
+        note_refusal: Called with that name for each request that was refused with 429.
     """
 
     def __init__(
@@ -114,11 +128,13 @@ class Lane:
         changed: Callable[[], None] = _nothing,
         usual_s: float = 0.0,
         name: str = "requests",
+        note_refusal: Callable[[str], None] = _nothing,
     ) -> None:
         self._name = name
         self._pace = pace
         self._max_in_flight = max_in_flight
         self._note_send = note_send
+        self._note_refusal = note_refusal
         self._changed = changed
         self._told: object = None
         self.usual_s = usual_s
@@ -172,6 +188,22 @@ class Lane:
                 return outcome
             if batch_id in self._withdrawn:
                 raise TurnWithdrawn
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    @property
+    def under_way(self) -> int:
+        """How many requests have left and have no outcome yet."""
+        return self._in_flight
+
+    @property
+    def turns_left(self) -> float:
+        """How many requests the pacing would let go now; 0 while it waits after a refusal."""
+        now_s = clock.now_s()
+        return 0 if self._held_until_s > now_s else turns_left(self._sent_s, now_s, self._pace)
 
     def standing(self, batch_id: UUID) -> Standing | None:
         """Tell where the batch's waiting requests stand; None if there are none."""
@@ -252,6 +284,7 @@ class Lane:
         if turn.is_probe:
             self._probing = False
         if isinstance(outcome, RateLimited):
+            self._note_refusal(self._name)
             self._refused(turn)
         elif outcome is not None and not isinstance(outcome, NotSent):
             if turn.is_probe:  # what left before the refusal says nothing about the time after

@@ -19,6 +19,7 @@ from models.errors import BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import WallClock, age_s, utc_now
 from services.logs import context_of, get_logger
+from services.meters import Meters
 from services.storage.json_files import JsonFiles, StorageError
 from services.watchers import Watchers
 
@@ -37,13 +38,20 @@ class ProgressTracker:
     Args:
         storage: Where checkpoints go.
         wall_clock: What `created_at` and `updated_at` are read from.
+        meters: Where checkpoints are counted.
 
     Attributes:
         watchers: Those who follow a batch; they hear of whatever can be seen to change.
     """
 
-    def __init__(self, storage: JsonFiles, wall_clock: WallClock = utc_now) -> None:
+    def __init__(
+        self,
+        storage: JsonFiles,
+        wall_clock: WallClock = utc_now,
+        meters: Meters | None = None,
+    ) -> None:
         self._storage = storage
+        self._meters = meters or Meters()
         self.wall_clock = wall_clock
         self.watchers = Watchers()
         self._batches: dict[UUID, Batch] = {}
@@ -65,6 +73,10 @@ class ProgressTracker:
         return next(
             (b for b in self._batches.values() if (b.owner, b.idempotency_key) == wanted), None
         )
+
+    def count(self, status: BatchStatus) -> int:
+        """Return how many batches are in *status*."""
+        return sum(batch.status is status for batch in self._batches.values())
 
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
@@ -218,7 +230,11 @@ class ProgressTracker:
 
     async def _save(self, snapshot: Batch) -> None:
         try:
-            await _in_thread(self._storage.save, snapshot)
+            with (
+                self._meters.checkpoint_seconds.time(),
+                self._meters.checkpoint_failures.count_exceptions(Exception),
+            ):
+                await _in_thread(self._storage.save, snapshot)
         except StorageError as error:
             logger.error(
                 "checkpoint cannot be written", batch_id=str(snapshot.id), error=str(error)

@@ -25,7 +25,8 @@ from tests.contract import Contract
 from tests.e2e.conftest import BY_NAME, CUT_OFF, HANGING, INSTANT
 
 KEY, OTHER_KEY = "a-secret-of-some-length", "another-secret-of-length"
-KEYS = f"admin:{KEY},admin-2:{OTHER_KEY}"
+ORDINARY_KEY = "a-secret-that-sees-little"
+KEYS = f"admin:{KEY},admin-2:{OTHER_KEY},north:{ORDINARY_KEY}"
 DOCUMENT = create_app(Settings(_env_file=None, api_keys=KEYS)).openapi()
 ERRORS = [
     pytest.param(method, path, example["value"], id=f"{method} {path} {slug}")
@@ -206,6 +207,7 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "file-rejected": lambda at: at.call(files={"file": ("x.csv", b"name,address\nX,\n")}),
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
     "unauthorized": lambda at: at.call(headers={"X-API-Key": "guessed"}),
+    "forbidden": lambda at: at.call(headers={"X-API-Key": ORDINARY_KEY}),
     "key-reused": reused_key,
     "too-many-batches": full_queue_of_a_key,
     "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),

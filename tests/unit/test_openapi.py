@@ -22,6 +22,7 @@ from models.errors import (
     BulkError,
     DirectoryUnreachable,
     FileRejected,
+    Forbidden,
     FormUnreadable,
     InvalidRequest,
     KeyReused,
@@ -37,7 +38,7 @@ from models.errors import (
     UploadStalled,
     UploadTooLarge,
 )
-from routers import accept, access, dependencies, event_stream, reports
+from routers import accept, access, dependencies, event_stream, metrics, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -66,6 +67,8 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
     event_stream.get_feeds: set(),
+    metrics.get_meters: set(),
+    metrics.check_reader: {Forbidden},
     access.get_caller: set(),  # who shows no key does not come so far
     dependencies.get_batch_id: {BatchNotFound},
     dependencies.get_upload: {
