@@ -69,7 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMeters, routes=app.routes, meters=app.state.meters)
     app.add_middleware(RequestId)
     app.add_middleware(PlainStartFailure)
-    openapi.install(app, with_keys=bool(settings.keys))
+    open_paths = frozenset({"/metrics"}) if settings.metrics_open else frozenset[str]()
+    openapi.install(app, with_keys=bool(settings.keys), open_paths=open_paths)
     return app
 
 

@@ -45,12 +45,13 @@ def problems(*errors: BulkError) -> dict[int | str, Any]:
     return {status: _documented(list(examples)) for status, examples in grouped}
 
 
-def install(app: FastAPI, *, with_keys: bool) -> None:
+def install(app: FastAPI, *, with_keys: bool, open_paths: frozenset[str] = frozenset()) -> None:
     """Complete the document that *app* serves.
 
     Args:
         app: The application.
         with_keys: The operator has set keys, so that calls need one.
+        open_paths: What needs none all the same, beside what is open in every service.
     """
     generate = app.openapi
 
@@ -58,7 +59,7 @@ def install(app: FastAPI, *, with_keys: bool) -> None:
         if app.openapi_schema is None:
             document = generate()
             if with_keys:
-                _lock(document)
+                _lock(document, open_paths)
             _complete(document)
         assert app.openapi_schema is not None
         return app.openapi_schema
@@ -120,11 +121,11 @@ def _complete(document: Json) -> None:
         _illustrate(operation, schemas)
 
 
-def _lock(document: Json) -> None:
+def _lock(document: Json, open_paths: frozenset[str]) -> None:
     """Say that operations need a key, and how it is shown."""
     document["components"]["securitySchemes"] = _SCHEMES
     for _, path, operation in operations(document):
-        if not needs_no_key(path):
+        if not needs_no_key(path) and path not in open_paths:
             operation["security"] = [{scheme: []} for scheme in _SCHEMES]
             operation["responses"] |= {str(s): r for s, r in problems(Unauthorized()).items()}
 

@@ -246,6 +246,14 @@ def test_the_document_of_a_service_without_keys_asks_for_none():
     assert not any("401" in operation["responses"] for _, _, operation in operations(document))
 
 
+def test_open_metrics_ask_for_no_key():
+    settings = Settings(_env_file=None, api_keys=KEYS, metrics_open=True)
+    document = create_app(settings).openapi()
+
+    assert "security" not in document["paths"]["/metrics"]["get"]
+    assert "security" in document["paths"]["/hospitals/batches"]["get"]
+
+
 def test_every_answer_that_starts_a_batch_says_where_to_follow_it():
     for path in ("/hospitals/bulk", "/hospitals/resume/{batch_id}"):
         responses = DOCUMENT["paths"][path]["post"]["responses"]
