@@ -10,11 +10,23 @@ from typing import Any
 from fastapi import FastAPI
 
 from config import BadSetting, Settings, load_settings
-from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
-from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
-from routers.access import Access
+from lifecycle import CannotStart, PlainStartFailure, slow_heads_dropped, stopped_by_signals
+from routers import (
+    batches,
+    bulk,
+    dashboard,
+    documentation,
+    openapi,
+    problem,
+    progress,
+    reports,
+    security,
+    system,
+)
+from routers.access import Access, identified
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
+from routers.rate_limit import RateLimit
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -48,6 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         redirect_slashes=False,  # routers/addresses.py does it
+        docs_url=None,  # routers/documentation.py has both pages
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.max_upload_bytes = settings.max_upload_bytes or max(
@@ -56,11 +70,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
     problem.install(app)
-    for part in (system, bulk, progress, reports, batches, dashboard):
+    for part in (system, bulk, progress, reports, batches, dashboard, documentation):
         app.include_router(part.router)
-    app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
+    app.add_middleware(
+        UploadLimit,
+        max_bytes=app.state.max_upload_bytes,
+        stall_s=settings.body_stall_seconds,
+        timeout_s=settings.body_timeout_seconds,
+    )
     app.add_middleware(HeadLikeGet)
     app.add_middleware(Access)
+    app.add_middleware(
+        RateLimit, per_second=settings.max_requests_per_second, identified=identified
+    )
+    app.add_middleware(problem.Unforeseen)
+    security.install(app, settings)
     app.add_middleware(PlainStartFailure)
     openapi.install(app, with_keys=bool(settings.keys))
     return app
@@ -139,8 +163,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        with stopped_by_signals(service, settings.shutdown_grace_seconds):
-            yield
+        async with slow_heads_dropped(settings.header_timeout_seconds):
+            with stopped_by_signals(service, settings.shutdown_grace_seconds):
+                yield
     finally:
         try:
             await service.close()

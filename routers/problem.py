@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.api import Problem, RowError
 from models.errors import (
@@ -28,6 +29,7 @@ _HINTS = {
     404: "There is nothing at this address: /docs shows what there is.",
     405: "This address does not take that method: /docs shows which it takes.",
 }
+_UNFORESEEN = "Something unforeseen went wrong here; the service's log tells what."
 
 
 class UploadCutOff(HTTPException):
@@ -56,6 +58,46 @@ def from_error(error: BulkError, path: str) -> Response:
     if isinstance(error, Later):
         headers["Retry-After"] = str(error.retry_after_seconds)
     return _response(problem_of(error, path), headers)
+
+
+def plain(
+    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error that says no more than its status, as a response to a call of *path*."""
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=path,
+    )
+    return _response(problem, headers)
+
+
+class Unforeseen:
+    """ASGI middleware: what nobody foresaw is told as a problem too, and raised further.
+
+    The framework does so outside of all middlewares, where the answer would get none of their
+    headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = scope["type"] != "http"
+
+        async def send_on(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except Exception:
+            if not started:
+                await plain(scope["path"], 500, _UNFORESEEN)(scope, receive, send)
+            raise
 
 
 def install(app: FastAPI) -> None:
@@ -101,9 +143,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case HTTPException(status_code=404) if (address := moved(request)) is not None:
             response = Response(status_code=307, headers={"Location": address})
         case HTTPException(status_code=405):
-            response = _plain(request, 405, _HINTS[405], {"Allow": allowed_methods(request)})
+            allowed = {"Allow": allowed_methods(request)}
+            response = plain(request.url.path, 405, _HINTS[405], allowed)
         case HTTPException(status_code=status):
-            response = _plain(request, status, _HINTS.get(status, str(error.detail)), error.headers)
+            detail = _HINTS.get(status, str(error.detail))
+            response = plain(request.url.path, status, detail, error.headers)
     return response
 
 
@@ -125,20 +169,4 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    return _plain(
-        request, 500, "Something unforeseen went wrong here; the service's log tells what."
-    )
-
-
-def _plain(
-    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return an error that says no more than its status."""
-    problem = Problem(
-        type="about:blank",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-    )
-    return _response(problem, headers)
+    return plain(request.url.path, 500, _UNFORESEEN)

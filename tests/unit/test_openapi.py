@@ -36,6 +36,7 @@ from models.errors import (
     UploadNotKept,
     UploadStalled,
     UploadTooLarge,
+    UploadTooSlow,
 )
 from routers import accept, access, dependencies, event_stream, reports
 from routers.openapi import example_path, operations
@@ -71,6 +72,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_upload: {
         FormUnreadable,
         UploadStalled,
+        UploadTooSlow,
         UploadTooLarge,
         UploadNotKept,
         NotCsv,
