@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Scope
 
 from config import Settings
 from main import create_app
@@ -69,6 +70,42 @@ async def test_every_answer_tells_browsers_to_be_careful(method: str, path: str,
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert answer.headers["Cache-Control"] in ("no-store", "no-cache")
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/docs", "/redoc"])
+async def test_pages_run_the_services_own_scripts_and_no_others(path: str):
+    async with client(app_with()) as http:
+        answer = await http.get(path)
+
+    parts = [part.strip().partition(" ") for part in _policy(answer).split(";")]
+    allowed = {name: sources for name, _, sources in parts}
+    assert allowed["script-src"] == allowed["connect-src"] == "'self'"
+    assert allowed["style-src"].split()[0] == "'self'"
+    assert allowed["img-src"] == "'self' data:"
+    assert allowed["base-uri"] == allowed["form-action"] == "'none'"
+    assert "<script>" not in answer.text
+    assert "http" not in answer.text.replace("http-equiv", "")
+
+
+def _policy(answer: httpx.Response) -> str:
+    policy: str = answer.headers["Content-Security-Policy"]
+    return policy
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/redoc.standalone.js"])
+async def test_a_page_of_the_documentation_is_sent_again_only_when_it_has_changed(path: str):
+    async with client(app_with()) as http:
+        first = await http.get(path)
+        again = await http.get(path, headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, again.status_code) == (200, 304)
+    assert first.headers["Cache-Control"] == again.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("name", ["..%2Fdashboard.html", "%2E%2E", "nothing.js", "%00"])
+async def test_no_other_file_is_served_there(name: str):
+    async with client(app_with()) as http:
+        assert (await http.get(f"/docs/{name}")).status_code == 404
 
 
 async def test_the_rate_limits_refusal_has_the_headers_too():
@@ -220,6 +257,30 @@ async def test_another_name_is_refused_with_a_problem(host: str):
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.json()["instance"] == "/"
+
+
+async def test_a_call_without_any_name_is_refused():
+    """HTTP/1.0 allows it, and httpx does not."""
+    started: list[Message] = []
+
+    async def send(message: Message) -> None:
+        started.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is to be received")
+
+    scope: Scope = {
+        "type": "http",
+        "http_version": "1.0",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+        "client": None,
+    }
+    await app_with(trusted_hosts=TRUSTED)(scope, receive, send)
+
+    assert started[0]["status"] == 400
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
