@@ -1,28 +1,38 @@
+# What the service runs on is installed here; of this stage nothing but the environment is kept.
+FROM python:3.11-slim AS build
+
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+WORKDIR /build
+COPY requirements.txt ./
+RUN python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: \
+        -r requirements.txt
+
+
 FROM python:3.11-slim
 
-ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PIP_NO_CACHE_DIR=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
 
 WORKDIR /app
 
-# Before the code, so that a change of the code does not install everything again.
-COPY requirements.txt ./
-RUN pip install -r requirements.txt
-
 # The checkpoints' folder is made before VOLUME, so that a new volume belongs to the user too.
-RUN useradd --system --uid 10001 --no-create-home app \
-    && mkdir batch_storage \
-    && chown app batch_storage
+RUN groupadd --system --gid 10001 app \
+    && useradd --system --uid 10001 --gid app --no-create-home app \
+    && install --directory --owner app --group app batch_storage
 
-COPY main.py lifecycle.py config.py sample_hospitals.csv ./
+# Before the code, so that a change of the code does not copy everything again.
+COPY --from=build /opt/venv /opt/venv
+COPY main.py lifecycle.py config.py ./
 COPY models/ models/
 COPY services/ services/
 COPY routers/ routers/
 COPY directory/ directory/
 
-USER app
+USER 10001:10001
 VOLUME /app/batch_storage
 EXPOSE 8000
 

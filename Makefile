@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench load fuzz fuzz-bytes chaos mutants clean
+.PHONY: help demo run test check format lock licences openapi bench load fuzz fuzz-bytes chaos mutants clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): requirements.txt requirements-cli.txt requirements-dev.txt
+$(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up $(VENV) ..."
@@ -32,16 +32,33 @@ run: $(READY) ## Serve on http://127.0.0.1:8000 (PORT=8001) against HOSPITAL_API
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest -q
 
-check: $(READY) ## Format, lint, types, import rules, then all tests
+check: $(READY) ## Format, lint, types, import rules, image and compose file, then all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/docker-compose --file docker-compose.yml config --quiet
 	@$(MAKE) --no-print-directory test
 
 format: $(READY) ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# Universal: one file for every Python from 3.11 on and every system. What is pinned stays pinned.
+lock: $(READY) ## Pin requirements*.in in requirements*.txt, with hashes (UPGRADE=1: newest versions)
+	@for name in requirements requirements-cli requirements-dev; do \
+		$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-emit-find-links \
+			--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
+			$$name.in --output-file $$name.txt || exit 1; \
+	done
+
+licences: $(READY) ## Write docs/licences.md: under which licence each runtime dependency is
+	@$(BIN)/python -m scripts.licences
+
+openapi: $(READY) ## Write docs/openapi.json, unless a change breaks clients (BREAK=1 does all the same)
+	@$(BIN)/python -m scripts.openapi_contract
 
 fuzz-bytes: $(READY) ## Try many more files and broken uploads than the tests do (5 minutes)
 	@$(BIN)/python -m pytest -q --hypothesis-profile=deep --hypothesis-show-statistics \

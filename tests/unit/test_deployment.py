@@ -1,0 +1,122 @@
+"""The image, the compose file and the Blueprint say what an operator may rely on."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config import Settings
+from main import create_app
+from tests.deployment import DOCKERFILE, IMAGE, LET_THROUGH, ROOT, copied, user
+
+COMPOSE = ROOT / "docker-compose.yml"
+BLUEPRINT = yaml.safe_load((ROOT / "render.yaml").read_text())
+
+# https://render.com/docs/blueprint-spec, those of a web service of runtime python.
+FIELDS = {"type", "name", "runtime", "plan", "region", "branch", "numInstances", "buildCommand"}
+FIELDS |= {"startCommand", "preDeployCommand", "healthCheckPath", "domains", "envVars", "disk"}
+FIELDS |= {"autoDeployTrigger", "buildFilter", "rootDir"}
+
+
+def compose(file: Path) -> dict[str, Any]:
+    """Return the compose file as Docker Compose understands it."""
+    tool = Path(sys.executable).with_name("docker-compose")
+    asked = [str(tool), "--file", str(file), "--project-name", "test", "config", "--format", "json"]
+    done = subprocess.run(asked, capture_output=True, check=True, text=True)
+    services: dict[str, Any] = json.loads(done.stdout)
+    return services
+
+
+def test_the_image_copies_what_the_service_consists_of_and_nothing_else():
+    assert set(copied()) == {
+        *("main.py", "lifecycle.py", "config.py"),
+        *("models", "services", "routers", "directory"),
+    }
+    assert set(LET_THROUGH) == {*copied(), "requirements.txt"}
+
+
+def test_the_image_is_built_elsewhere_and_has_no_rights():
+    assert user() == 10001
+    assert re.findall(r"\bpip\b|\bapt-get\b|\brequirements", IMAGE) == []
+    assert re.findall(r"^COPY --from=(\S+) (\S+)", IMAGE, re.M) == [("build", "/opt/venv")]
+    assert "--require-hashes" in DOCKERFILE
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = compose(COMPOSE)["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", ["api", "directory"])
+def test_a_composed_service_cannot_write_or_gain_rights(services: dict[str, Any], name: str):
+    service = services[name]
+
+    assert service["read_only"]
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}
+
+
+def test_the_composed_service_waits_for_a_healthy_directory_and_keeps_its_batches(
+    services: dict[str, Any],
+):
+    api = services["api"]
+
+    assert api["depends_on"]["directory"]["condition"] == "service_healthy"
+    assert services["directory"]["healthcheck"]["test"]
+    assert "healthcheck" not in api  # the image's own
+    assert api["volumes"][0]["target"] == "/app/batch_storage"
+    grace_s = float(api["stop_grace_period"].removesuffix("s"))
+    assert grace_s >= Settings(_env_file=None).shutdown_grace_seconds + 5
+
+
+def test_the_lines_about_keys_work_when_they_are_uncommented(tmp_path: Path):
+    text = COMPOSE.read_text()
+    keys = re.sub(
+        r"^( *)# ( *)(API_KEYS_FILE:|secrets:|api_keys:|file:)", r"\1\2\3", text, flags=re.M
+    )
+    (tmp_path / "docker-compose.yml").write_text(keys)
+    (tmp_path / "api_keys.txt").write_text("north:a-secret-of-the-north\n")
+
+    composed = compose(tmp_path / "docker-compose.yml")
+
+    [secret] = composed["services"]["api"]["secrets"]
+    [mounted] = composed["secrets"].values()
+    place = composed["services"]["api"]["environment"]["API_KEYS_FILE"]
+    assert place == f"/run/secrets/{secret['source']}"
+    assert mounted["file"] == str(tmp_path / "api_keys.txt")
+
+
+def test_the_blueprint_has_one_service_of_one_instance_with_a_disk():
+    [service] = BLUEPRINT["services"]
+    settings = {entry["key"]: entry for entry in service["envVars"]}
+
+    assert set(BLUEPRINT) == {"services"}
+    assert set(service) <= FIELDS
+    assert (service["type"], service["runtime"], service["numInstances"]) == ("web", "python", 1)
+    assert service["plan"] != "free"  # a free service has no disk
+    assert service["buildCommand"] == "pip install -r requirements.txt"
+    assert service["startCommand"] == "uvicorn main:app --host 0.0.0.0 --port $PORT"
+    assert set(service["disk"]) == {"name", "mountPath", "sizeGB"}
+    assert settings["BATCH_STORAGE_DIR"]["value"] == service["disk"]["mountPath"]
+    assert settings["API_KEYS"] == {"key": "API_KEYS", "sync": False}
+
+
+def test_the_blueprint_names_what_there_is():
+    [service] = BLUEPRINT["services"]
+    app = create_app(Settings(_env_file=None))
+    platform = {"PYTHON_VERSION", "FORWARDED_ALLOW_IPS"}  # Render's, uvicorn's
+    values = {entry["key"]: entry.get("value") for entry in service["envVars"]}
+
+    assert values.keys() - platform <= {name.upper() for name in Settings.model_fields}
+    assert service["healthCheckPath"] in app.openapi()["paths"]
+    assert re.fullmatch(r"3\.11\.\d+", values["PYTHON_VERSION"])
+    assert re.findall(r"FROM python:(\d\.\d+)-slim", DOCKERFILE) == ["3.11"] * 2
+    assert all(isinstance(value, str | None) for value in values.values())
