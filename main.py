@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,6 +26,7 @@ from routers.access import Access, identified
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
 from routers.rate_limit import RateLimit
+from routers.request_id import RequestId
 from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
@@ -37,13 +37,14 @@ from services.clock import WallClock, utc_now
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.housekeeping import Housekeeping, HouseRules
+from services.logs import configure, get_logger, is_served
 from services.pacing import Pace
 from services.patient_directory import Lanes, PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles, StorageError, StorageTaken
 from services.storage.send_log import SendLog
 
-logger = logging.getLogger("hospital_bulk")
+logger = get_logger("hospital_bulk")
 
 LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
 MIN_UPLOAD_BYTES = 1024 * 1024
@@ -85,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(problem.Unforeseen)
     security.install(app, settings)
+    app.add_middleware(RequestId)
     app.add_middleware(PlainStartFailure)
     openapi.install(app, with_keys=bool(settings.keys))
     return app
@@ -146,7 +148,8 @@ def build_service(
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    _configure_logging(settings.log_level)
+    configure(settings.log_level, settings.log_format)
+    _tell_who_may_call(settings)
     storage = JsonFiles(settings.batch_storage_dir)
     sends = SendLog(settings.batch_storage_dir, settings.create_rate_limit)
     try:
@@ -183,10 +186,10 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
             return await asyncio.to_thread(storage.load)
         except StorageError as error:
             logger.error(
-                "BATCH_STORAGE_DIR (%s) cannot be used: %s. Uploads are refused until it can and "
-                "the service is restarted.",
-                settings.batch_storage_dir,
-                error,
+                "BATCH_STORAGE_DIR cannot be used: uploads are refused until it can and the "
+                "service is restarted",
+                folder=str(settings.batch_storage_dir),
+                reason=str(error),
             )
             return []
         except StorageTaken:
@@ -199,18 +202,20 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
             await asyncio.sleep(0.2)
 
 
-def _configure_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger().setLevel(level)
-    for chatty in ("httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+def _tell_who_may_call(settings: Settings) -> None:
+    names = {key.name for key in settings.api_keys + settings.api_keys_file}
+    if names:
+        logger.info("whoever calls needs a key", names=len(names))
+    else:
+        logger.warning("open: anybody may call; set API_KEYS")
 
 
 def _app() -> FastAPI:
     try:
-        return create_app()
+        settings = load_settings()
+        if is_served():  # what the server tells before the lifespan has the form of all else
+            configure(settings.log_level, settings.log_format)
+        return create_app(settings)
     except BadSetting as error:
         sys.exit(f"Cannot start: {error}")
 

@@ -20,6 +20,9 @@ from models.errors import (
     RowRejected,
 )
 from routers.addresses import allowed_methods, moved
+from services.logs import get_logger
+
+logger = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_CHARS = 100  # of a name that the sender chose
@@ -29,7 +32,6 @@ _HINTS = {
     404: "There is nothing at this address: /docs shows what there is.",
     405: "This address does not take that method: /docs shows which it takes.",
 }
-_UNFORESEEN = "Something unforeseen went wrong here; the service's log tells what."
 
 
 class UploadCutOff(HTTPException):
@@ -75,17 +77,16 @@ def plain(
 
 
 class Unforeseen:
-    """ASGI middleware: what nobody foresaw is told as a problem too, and raised further.
+    """ASGI middleware: what nobody foresaw is told to the log and, as a problem, to the client.
 
-    The framework does so outside of all middlewares, where the answer would get none of their
-    headers.
+    Further out the answer would go past the middlewares that guard it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = scope["type"] != "http"
+        started = False
 
         async def send_on(message: Message) -> None:
             nonlocal started
@@ -95,9 +96,11 @@ class Unforeseen:
         try:
             await self._app(scope, receive, send_on)
         except Exception:
-            if not started:
-                await plain(scope["path"], 500, _UNFORESEEN)(scope, receive, send)
-            raise
+            if scope["type"] != "http":
+                raise
+            logger.exception("unforeseen error")
+            if not started:  # else the server breaks off what was begun
+                await unforeseen(scope["path"])(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -105,7 +108,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BulkError, _bulk_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def _extras(error: BulkError) -> dict[str, Any]:
@@ -134,20 +136,21 @@ async def _bulk_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path = request.url.path
     match error:
         case UploadCutOff():
-            response = from_error(error.error, request.url.path)
+            response = from_error(error.error, path)
             response.headers.update(error.headers or {})
         case HTTPException(status_code=400):  # the parser of the body; nothing else here raises it
-            response = from_error(_unreadable(request, str(error.detail)), request.url.path)
+            response = from_error(_unreadable(request, str(error.detail)), path)
         case HTTPException(status_code=404) if (address := moved(request)) is not None:
             response = Response(status_code=307, headers={"Location": address})
         case HTTPException(status_code=405):
             allowed = {"Allow": allowed_methods(request)}
-            response = plain(request.url.path, 405, _HINTS[405], allowed)
+            response = plain(path, 405, _HINTS[405], allowed)
         case HTTPException(status_code=status):
             detail = _HINTS.get(status, str(error.detail))
-            response = plain(request.url.path, status, detail, error.headers)
+            response = plain(path, status, detail, error.headers)
     return response
 
 
@@ -168,5 +171,6 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     return from_error(InvalidRequest(detail), request.url.path)
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    return plain(request.url.path, 500, _UNFORESEEN)
+def unforeseen(path: str) -> Response:
+    """Return what a client is told of a mistake of ours that met a call of *path*."""
+    return plain(path, 500, "Something unforeseen went wrong here; the service's log tells what.")

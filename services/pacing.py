@@ -16,6 +16,9 @@ from uuid import UUID
 from models.outcome import NotSent, RateLimited, Unknown
 from models.outlook import Standing
 from services import clock
+from services.logs import get_logger
+
+logger = get_logger(__name__)
 
 FIRST_PROBE_S = 1.0  # after a 429 one request asks again after this, then after twice as long ...
 LAST_PROBE_S = 10.0  # ... up to this; a refused request costs the directory nothing
@@ -100,6 +103,7 @@ class Lane:
         note_send: Called immediately before each request leaves.
         changed: Called when what `standing` tells of waiting requests has changed.
         usual_s: Seconds that one takes, until that is known.
+        name: What it is called in the log.
     """
 
     def __init__(
@@ -109,7 +113,9 @@ class Lane:
         note_send: Callable[[], None] = _nothing,
         changed: Callable[[], None] = _nothing,
         usual_s: float = 0.0,
+        name: str = "requests",
     ) -> None:
+        self._name = name
         self._pace = pace
         self._max_in_flight = max_in_flight
         self._note_send = note_send
@@ -250,6 +256,7 @@ class Lane:
         elif outcome is not None and not isinstance(outcome, NotSent):
             if turn.is_probe:  # what left before the refusal says nothing about the time after
                 self._probe_pause_s = 0.0
+                logger.info("the directory takes requests again", lane=self._name)
             if not isinstance(outcome, Unknown):
                 self._passed_s = clock.now_s()
                 self._note_seconds(self._passed_s - turn.sent_s)
@@ -266,6 +273,8 @@ class Lane:
         self._forget(turn)  # the directory did not count it either
         if self._probe_pause_s and not turn.is_probe:
             return  # one of the same wave
+        if not self._probe_pause_s:
+            logger.info("the directory refuses requests for their rate", lane=self._name)
         now_s = clock.now_s()
         self._probe_pause_s = min(max(self._probe_pause_s * 2, FIRST_PROBE_S), LAST_PROBE_S)
         self._held_until_s = max(self._held_until_s, now_s + self._probe_pause_s)

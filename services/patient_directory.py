@@ -61,14 +61,15 @@ class Lanes:
         note_create: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        self.create = Lane(create, max_in_flight, note_create, changed, USUAL_CREATE_S)
+        self.create = Lane(create, max_in_flight, note_create, changed, USUAL_CREATE_S, "create")
         few = min(4, max_in_flight)
-        self.look = Lane(lookup, few, changed=changed)
-        self.verify = Lane(replace(lookup, limit=math.ceil(lookup.limit / 2)), few)
-        self.find = Lane(lookup, few)
-        self.delete = Lane(lookup, few)
-        self.delete_batch = Lane(lookup, few)
-        self.activate = Lane(lookup, few, changed=changed)
+        self.look = Lane(lookup, few, changed=changed, name="look")
+        half = replace(lookup, limit=math.ceil(lookup.limit / 2))
+        self.verify = Lane(half, few, name="verify")
+        self.find = Lane(lookup, few, name="find")
+        self.delete = Lane(lookup, few, name="delete")
+        self.delete_batch = Lane(lookup, few, name="delete_batch")
+        self.activate = Lane(lookup, few, changed=changed, name="activate")
 
 
 class PatientDirectory:

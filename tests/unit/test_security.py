@@ -132,13 +132,8 @@ async def test_what_is_no_file_is_kept_nowhere(path: str):
     )
 
 
-async def test_what_nobody_foresaw_is_a_problem_and_still_reaches_the_servers_log():
-    app = app_with()
-    with pytest.raises(RuntimeError, match="nobody foresaw"):
-        await httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://service.test"
-        ).get("/broken")
-    async with client(app) as http:
+async def test_what_nobody_foresaw_is_a_problem_that_tells_nothing_of_it():
+    async with client(app_with()) as http:
         answer = await http.get("/broken")
 
     assert answer.status_code == 500
