@@ -203,7 +203,7 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
 
 
 def _tell_who_may_call(settings: Settings) -> None:
-    names = {key.name for key in settings.api_keys + settings.api_keys_file}
+    names = {key.name for key in settings.keys}
     if names:
         logger.info("whoever calls needs a key", names=len(names))
     else:

@@ -13,7 +13,13 @@ from services.csv_processor import read_csv
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
-GUIDES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reliability.md"]
+GUIDES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/reliability.md",
+    "docs/operations.md",
+]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 NAMES = {name.upper() for name in Settings.model_fields}
 METHODS = ("get", "post", "put", "patch", "delete")
