@@ -9,11 +9,24 @@ from typing import Any
 from fastapi import FastAPI
 
 from config import BadSetting, Settings, load_settings
-from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
-from routers import batches, bulk, dashboard, metrics, openapi, problem, progress, reports, system
-from routers.access import Access
+from lifecycle import CannotStart, PlainStartFailure, slow_heads_dropped, stopped_by_signals
+from routers import (
+    batches,
+    bulk,
+    dashboard,
+    documentation,
+    metrics,
+    openapi,
+    problem,
+    progress,
+    reports,
+    security,
+    system,
+)
+from routers.access import Access, identified
 from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
+from routers.rate_limit import RateLimit
 from routers.request_id import RequestId
 from routers.request_meters import RequestMeters
 from routers.upload_limit import UploadLimit
@@ -51,6 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         redirect_slashes=False,  # routers/addresses.py does it
+        docs_url=None,  # routers/documentation.py has both pages
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.max_upload_bytes = settings.max_upload_bytes or max(
@@ -61,13 +76,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.meters = Meters(settings.app_version)
     app.state.meters.show_event_streams(lambda: app.state.feeds.watchers)
     problem.install(app)
-    for part in (system, metrics, bulk, progress, reports, batches, dashboard):
+    parts = (system, metrics, bulk, progress, reports, batches, dashboard, documentation)
+    for part in parts:
         app.include_router(part.router)
-    app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
+    app.add_middleware(
+        UploadLimit,
+        max_bytes=app.state.max_upload_bytes,
+        stall_s=settings.body_stall_seconds,
+        timeout_s=settings.body_timeout_seconds,
+    )
     app.add_middleware(HeadLikeGet)
     app.add_middleware(Access)
+    app.add_middleware(
+        RateLimit, per_second=settings.max_requests_per_second, identified=identified
+    )
+    security.install(app, settings)
     app.add_middleware(RequestMeters, routes=app.routes, meters=app.state.meters)
     app.add_middleware(RequestId)
+    app.add_middleware(security.SecurityHeaders)
     app.add_middleware(PlainStartFailure)
     open_paths = frozenset({"/metrics"}) if settings.metrics_open else frozenset[str]()
     openapi.install(app, with_keys=bool(settings.keys), open_paths=open_paths)
@@ -157,8 +183,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        with stopped_by_signals(service, settings.shutdown_grace_seconds):
-            yield
+        async with slow_heads_dropped(settings.header_timeout_seconds):
+            with stopped_by_signals(service, settings.shutdown_grace_seconds):
+                yield
     finally:
         try:
             await service.close()

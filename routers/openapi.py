@@ -7,9 +7,17 @@ from typing import Any
 from fastapi import FastAPI
 
 from models import api
-from models.errors import BulkError, InvalidRequest, Later, Unauthorized, UploadTooLarge
+from models.errors import (
+    BulkError,
+    InvalidRequest,
+    Later,
+    TooManyRequests,
+    Unauthorized,
+    UploadTooLarge,
+)
 from routers.access import CHALLENGE, needs_no_key
 from routers.problem import MEDIA_TYPE, problem_of
+from routers.rate_limit import NOT_LIMITED
 
 Json = dict[str, Any]
 
@@ -37,8 +45,8 @@ def problems(*errors: BulkError) -> dict[int | str, Any]:
     """Return the `responses=` entry that documents errors in OpenAPI.
 
     Args:
-        errors: Each as it might be raised: it becomes the example. Not needed are 413, which every
-            endpoint may answer, and 422, which follows from what the endpoint takes.
+        errors: Each as it might be raised: it becomes the example. Not needed are 413 and 429,
+            which any endpoint may answer, and 422, which follows from what the endpoint takes.
     """
     by_status = sorted(errors, key=lambda error: error.status_code)
     grouped = groupby(by_status, key=lambda error: error.status_code)
@@ -114,11 +122,21 @@ def _complete(document: Json) -> None:
         responses = operation["responses"]
         if MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
             responses.pop("422", None)  # FastAPI's own: not the form that errors have here
-        for status, response in problems(*_implied(operation)).items():
-            responses.setdefault(str(status), response)
+        for status, response in problems(*_implied(path, operation)).items():
+            _join(responses.setdefault(str(status), response), response)
         operation["responses"] = dict(sorted(responses.items()))
         _place(operation, example_path(path, operation))
         _illustrate(operation, schemas)
+
+
+def _join(known: Json, implied: Json) -> None:
+    """Add to the errors that an endpoint names itself those of the same status that it implies."""
+    examples = known["content"][MEDIA_TYPE]["examples"]
+    further = implied["content"][MEDIA_TYPE]["examples"]
+    if examples.keys().isdisjoint(further):
+        known["description"] += " Or: " + implied["description"]
+        known["headers"] = known.get("headers", {}) | implied.get("headers", {})
+        examples |= further
 
 
 def _lock(document: Json, open_paths: frozenset[str]) -> None:
@@ -130,9 +148,11 @@ def _lock(document: Json, open_paths: frozenset[str]) -> None:
             operation["responses"] |= {str(s): r for s, r in problems(Unauthorized()).items()}
 
 
-def _implied(operation: Json) -> list[BulkError]:
-    """Return the errors that follow from what an endpoint takes."""
+def _implied(path: str, operation: Json) -> list[BulkError]:
+    """Return the errors that follow from where an endpoint is and what it takes."""
     implied: list[BulkError] = [UploadTooLarge(1024 * 1024)]
+    if path not in NOT_LIMITED:
+        implied.append(TooManyRequests())
     if "multipart/form-data" in (body := operation.get("requestBody", {}).get("content", {})):
         implied.append(InvalidRequest("Send the CSV file as the multipart form field 'file'."))
     elif body:

@@ -58,6 +58,20 @@ def from_error(error: BulkError, path: str) -> Response:
     return _response(problem_of(error, path), headers)
 
 
+def plain(
+    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error that says no more than its status, as a response to a call of *path*."""
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=path,
+    )
+    return _response(problem, headers)
+
+
 def install(app: FastAPI) -> None:
     """Have every error of *app*, the framework's own too, told as a problem."""
     app.add_exception_handler(BulkError, _bulk_error)
@@ -101,9 +115,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case HTTPException(status_code=404) if (address := moved(request)) is not None:
             response = Response(status_code=307, headers={"Location": address})
         case HTTPException(status_code=405):
-            response = _plain(path, 405, _HINTS[405], {"Allow": allowed_methods(request)})
+            allowed = {"Allow": allowed_methods(request)}
+            response = plain(path, 405, _HINTS[405], allowed)
         case HTTPException(status_code=status):
-            response = _plain(path, status, _HINTS.get(status, str(error.detail)), error.headers)
+            detail = _HINTS.get(status, str(error.detail))
+            response = plain(path, status, detail, error.headers)
     return response
 
 
@@ -126,18 +142,4 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 def unforeseen(path: str) -> Response:
     """Return what a client is told of a mistake of ours that met a call of *path*."""
-    return _plain(path, 500, "Something unforeseen went wrong here; the service's log tells what.")
-
-
-def _plain(
-    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return an error that says no more than its status."""
-    problem = Problem(
-        type="about:blank",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=path,
-    )
-    return _response(problem, headers)
+    return plain(path, 500, "Something unforeseen went wrong here; the service's log tells what.")

@@ -83,7 +83,7 @@ def test_the_readme_names_every_route(app: FastAPI):
         for method in item
         if method in METHODS
     }
-    pages = {str(page) for page in (app.docs_url, app.redoc_url, app.openapi_url)}
+    pages = {"/docs", "/redoc", str(app.openapi_url)}
 
     assert [name for name in routes | pages if f"`{name}`" not in README] == []
 

@@ -33,10 +33,12 @@ from models.errors import (
     ShuttingDown,
     StorageUnavailable,
     TooManyBatches,
+    TooManyRequests,
     Unauthorized,
     UploadNotKept,
     UploadStalled,
     UploadTooLarge,
+    UploadTooSlow,
 )
 from routers import accept, access, dependencies, event_stream, metrics, reports
 from routers.openapi import example_path, operations
@@ -74,6 +76,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_upload: {
         FormUnreadable,
         UploadStalled,
+        UploadTooSlow,
         UploadTooLarge,
         UploadNotKept,
         NotCsv,
@@ -229,6 +232,15 @@ def test_every_kind_of_error_is_documented_somewhere():
     told = set().union(*(documented(operation) for _, _, operation in operations(DOCUMENT)))
 
     assert {kind.slug for kind in set(KINDS.values()) - abstract - told} == set()
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+def test_the_rate_limit_is_told_wherever_it_is_met(path: str, operation: dict[str, Any]):
+    is_limited = path not in {"/health", "/health/ready"}
+
+    assert (TooManyRequests in documented(operation)) == is_limited
+    if is_limited:
+        assert "Retry-After" in operation["responses"]["429"]["headers"]
 
 
 @pytest.mark.parametrize(("path", "operation"), OPERATIONS)
