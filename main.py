@@ -16,20 +16,14 @@ from routers import (
     dashboard,
     documentation,
     metrics,
+    middleware,
     openapi,
     problem,
     progress,
     reports,
-    security,
     system,
 )
-from routers.access import Access, identified
-from routers.addresses import HeadLikeGet
 from routers.event_stream import Feeds
-from routers.rate_limit import RateLimit
-from routers.request_id import RequestId
-from routers.request_meters import RequestMeters
-from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
 from services.batch_runner import BatchRunner
@@ -79,21 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     parts = (system, metrics, bulk, progress, reports, batches, dashboard, documentation)
     for part in parts:
         app.include_router(part.router)
-    app.add_middleware(
-        UploadLimit,
-        max_bytes=app.state.max_upload_bytes,
-        stall_s=settings.body_stall_seconds,
-        timeout_s=settings.body_timeout_seconds,
-    )
-    app.add_middleware(HeadLikeGet)
-    app.add_middleware(Access)
-    app.add_middleware(
-        RateLimit, per_second=settings.max_requests_per_second, identified=identified
-    )
-    security.install(app, settings)
-    app.add_middleware(RequestMeters, routes=app.routes, meters=app.state.meters)
-    app.add_middleware(RequestId)
-    app.add_middleware(security.SecurityHeaders)
+    middleware.install(app, settings)
     app.add_middleware(PlainStartFailure)
     open_paths = frozenset({"/metrics"}) if settings.metrics_open else frozenset[str]()
     openapi.install(app, with_keys=bool(settings.keys), open_paths=open_paths)

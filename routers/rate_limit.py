@@ -12,9 +12,7 @@ from models.caller import Caller
 from models.errors import TooManyRequests
 from routers.problem import from_error
 
-NOT_LIMITED = frozenset(
-    {"/health", "/health/ready"}
-)  # else a busy caller makes the service look ill
+NOT_LIMITED = frozenset({"/health", "/health/ready"})  # else a busy caller makes it look ill
 NETWORK_BITS = 64  # of IPv6: what one customer gets, who may have any address in it
 
 

@@ -1,13 +1,12 @@
 """What browsers are told of every answer, and the names under which the service may be called."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from config import Settings
 from routers.problem import plain
 
 _ON_EVERY_ANSWER = {
@@ -24,34 +23,28 @@ _UNLESS_SET = {
 _ANY_HOST = frozenset({"/health", "/health/ready"})  # platforms call these by an address
 
 
-def install(app: FastAPI, settings: Settings) -> None:
-    """Have *app* called from where, and by which names, the settings allow."""
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("GET", "HEAD", "POST", "PATCH", "DELETE"),
-            allow_headers=(
-                "Authorization",
-                "Content-Type",
-                "Idempotency-Key",
-                "Last-Event-ID",
-                "Prefer",
-                "X-API-Key",
-                "X-Request-ID",
-            ),
-            expose_headers=(
-                "Content-Disposition",
-                "Idempotency-Replayed",
-                "Location",
-                "Preference-Applied",
-                "Retry-After",
-                "X-Request-ID",
-            ),
-            allow_credentials=False,  # keys go in headers: there are no cookies
-        )
-    if settings.trusted_hosts:
-        app.add_middleware(TrustedHosts, names=settings.trusted_hosts)
+CROSS_ORIGIN: Mapping[str, Any] = {
+    "allow_methods": ("GET", "HEAD", "POST", "PATCH", "DELETE"),
+    "allow_headers": (
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "Last-Event-ID",
+        "Prefer",
+        "X-API-Key",
+        "X-Request-ID",
+    ),
+    "expose_headers": (
+        "Content-Disposition",
+        "Idempotency-Replayed",
+        "Location",
+        "Preference-Applied",
+        "Retry-After",
+        "X-Request-ID",
+    ),
+    "allow_credentials": False,  # keys go in headers: there are no cookies
+}
+"""What pages of the allowed origins may send and read, as Starlette's CORS middleware takes it."""
 
 
 def policy(**sources: str) -> str:
