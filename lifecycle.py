@@ -55,13 +55,17 @@ def stopped_by_signals(service: BatchService, grace_s: float) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def slow_heads_dropped(timeout_s: float) -> AsyncIterator[None]:
-    """Close connections that take longer than *timeout_s* to send the head of a request.
+async def idle_clients_shed(head_s: float, unread_s: float) -> AsyncIterator[None]:
+    """Close connections whose clients take too long, for as long as the block lasts.
 
     uvicorn itself closes those that send nothing at all after an answer, and no others.
+
+    Args:
+        head_s: Longest time for the head of a request.
+        unread_s: Longest time in which nothing is taken of an answer that is there to be read.
     """
     server = _running_server()
-    sweeping = asyncio.create_task(_sweep(server, timeout_s)) if server is not None else None
+    sweeping = asyncio.create_task(_sweep(server, head_s, unread_s)) if server else None
     try:
         yield
     finally:
@@ -69,17 +73,31 @@ async def slow_heads_dropped(timeout_s: float) -> AsyncIterator[None]:
             sweeping.cancel()
 
 
-async def _sweep(server: Server, timeout_s: float) -> None:
+async def _sweep(server: Server, head_s: float, unread_s: float) -> None:
     loop = asyncio.get_running_loop()
-    waiting: dict[tuple[Any, Any], float] = {}  # since when, by connection and its last request
+    heads: dict[Any, float] = {}  # awaited since when, by connection and its last request
+    unread: dict[Any, tuple[int, float]] = {}  # bytes that wait, and since when none was taken
     while True:
-        await asyncio.sleep(min(SWEEP_S, timeout_s / 4))
+        await asyncio.sleep(min(SWEEP_S, head_s / 4, unread_s / 4))
         now_s = loop.time()
-        heads = [(one, one.cycle) for one in _http(server) if _is_head_awaited(one)]
-        waiting = {head: waiting.get(head, now_s) for head in heads}
-        for (connection, _), since_s in waiting.items():
-            if now_s - since_s >= timeout_s:
+        connections = _http(server)
+        awaited = [(one, one.cycle) for one in connections if _is_head_awaited(one)]
+        heads = {head: heads.get(head, now_s) for head in awaited}
+        for (connection, _), since_s in heads.items():
+            if now_s - since_s >= head_s:
                 connection.transport.close()  # what was written to it is sent all the same
+        unread = {one: _unread(one, unread.get(one), now_s) for one in connections}
+        for connection, (_, since_s) in unread.items():
+            if now_s - since_s >= unread_s:
+                connection.transport.abort()
+
+
+def _unread(connection: Any, before: tuple[int, float] | None, now_s: float) -> tuple[int, float]:
+    """Return how many bytes wait for the client to read, and since when it has taken none."""
+    waiting: int = connection.transport.get_write_buffer_size()
+    if before is None or not 0 < before[0] <= waiting:
+        return waiting, now_s
+    return waiting, before[1]
 
 
 def _is_head_awaited(connection: Any) -> bool:

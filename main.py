@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from config import BadSetting, Settings, load_settings
-from lifecycle import CannotStart, PlainStartFailure, slow_heads_dropped, stopped_by_signals
+from lifecycle import CannotStart, PlainStartFailure, idle_clients_shed, stopped_by_signals
 from routers import (
     batches,
     bulk,
@@ -163,7 +163,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        async with slow_heads_dropped(settings.header_timeout_seconds):
+        async with idle_clients_shed(settings.header_timeout_seconds, settings.body_stall_seconds):
             with stopped_by_signals(service, settings.shutdown_grace_seconds):
                 yield
     finally:

@@ -5,11 +5,12 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.processes import Server, start_service
+from scripts.processes import Server, free_port, start_service
 from tests.e2e.conftest import INSTANT, http, upload, wait_until
 from tests.e2e.test_events import connections
 
@@ -186,6 +187,50 @@ def test_an_answer_that_is_read_slowly_is_read_to_its_end(service: Server):
             piece = sock.recv(65536)
             assert piece
             received += piece
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_closed(
+    instant_directory: Server, tmp_path: Path
+):
+    """And one that takes a little now and then is not."""
+    port = free_port()
+    environment = {
+        "HOSPITAL_API_BASE_URL": instant_directory.url,
+        "BATCH_STORAGE_DIR": str(tmp_path / "batch_storage"),
+        "BODY_STALL_SECONDS": str(BODY_S),
+    }
+    arguments = ["tests.e2e.small_buffers", str(port)]  # else the system takes it for the client
+    service = Server(arguments, port, "/health", environment, tmp_path / "service.log")
+    path = "/docs/swagger-ui-bundle.js"
+    size = len(http.get(service.url + path).content)
+    deaf, slow = (small_reader(service, path) for _ in range(2))
+    try:
+        with deaf, slow:
+            taken = 0
+
+            def only_the_slow_one_is_left() -> bool:
+                nonlocal taken
+                taken += len(slow.recv(4096))
+                return connections(service) == 1
+
+            wait_until(only_the_slow_one_is_left)
+            while taken <= size and (piece := slow.recv(65536)):
+                taken += len(piece)
+
+            assert taken > size
+            assert len(answer(deaf)) < size
+    finally:
+        service.kill()
+
+
+def small_reader(service: Server, path: str) -> socket.socket:
+    """Ask for *path* on a connection that holds little of what is not read."""
+    sock = socket.socket()
+    sock.settimeout(30)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return sock
 
 
 def test_a_body_that_trickles_is_refused_in_time(service: Server):
