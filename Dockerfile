@@ -13,9 +13,11 @@ RUN python -m venv --without-pip /opt/venv \
 
 FROM python:3.11-slim
 
+# FORWARDED_ALLOW_IPS: whose X-Forwarded-For is believed; nobody's unless it is set.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    FORWARDED_ALLOW_IPS=""
 
 WORKDIR /app
 

@@ -27,7 +27,7 @@ demo: $(READY) ## Load sample_hospitals.csv into a local directory and show how 
 	@$(BIN)/python -m scripts.demo
 
 run: $(READY) ## Serve on http://127.0.0.1:8000 (PORT=8001) against HOSPITAL_API_BASE_URL
-	@$(BIN)/python -m uvicorn main:app --port $${PORT:-8000}
+	@FORWARDED_ALLOW_IPS="$${FORWARDED_ALLOW_IPS:-}" $(BIN)/python -m uvicorn main:app --port $${PORT:-8000}
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest -q

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,12 +9,21 @@ from typing import Any
 from fastapi import FastAPI
 
 from config import BadSetting, Settings, load_settings
-from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
-from routers import batches, bulk, dashboard, openapi, problem, progress, reports, system
-from routers.access import Access
-from routers.addresses import HeadLikeGet
+from lifecycle import CannotStart, PlainStartFailure, idle_clients_shed, stopped_by_signals
+from routers import (
+    batches,
+    bulk,
+    dashboard,
+    documentation,
+    metrics,
+    middleware,
+    openapi,
+    problem,
+    progress,
+    reports,
+    system,
+)
 from routers.event_stream import Feeds
-from routers.upload_limit import UploadLimit
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
 from services.batch_runner import BatchRunner
@@ -25,13 +33,15 @@ from services.clock import WallClock, utc_now
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.housekeeping import Housekeeping, HouseRules
+from services.logs import configure, get_logger, is_served
+from services.meters import Meters
 from services.pacing import Pace
 from services.patient_directory import Lanes, PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles, StorageError, StorageTaken
 from services.storage.send_log import SendLog
 
-logger = logging.getLogger("hospital_bulk")
+logger = get_logger("hospital_bulk")
 
 LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
 MIN_UPLOAD_BYTES = 1024 * 1024
@@ -48,6 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         redirect_slashes=False,  # routers/addresses.py does it
+        docs_url=None,  # routers/documentation.py has both pages
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.max_upload_bytes = settings.max_upload_bytes or max(
@@ -55,14 +67,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
+    app.state.meters = Meters(settings.app_version)
+    app.state.meters.show_event_streams(lambda: app.state.feeds.watchers)
     problem.install(app)
-    for part in (system, bulk, progress, reports, batches, dashboard):
+    parts = (system, metrics, bulk, progress, reports, batches, dashboard, documentation)
+    for part in parts:
         app.include_router(part.router)
-    app.add_middleware(UploadLimit, max_bytes=app.state.max_upload_bytes)
-    app.add_middleware(HeadLikeGet)
-    app.add_middleware(Access)
+    middleware.install(app, settings)
     app.add_middleware(PlainStartFailure)
-    openapi.install(app, with_keys=bool(settings.keys))
+    open_paths = frozenset({"/metrics"}) if settings.metrics_open else frozenset[str]()
+    openapi.install(app, with_keys=bool(settings.keys), open_paths=open_paths)
     return app
 
 
@@ -80,23 +94,32 @@ def build_service(
     storage: JsonFiles,
     sends: SendLog,
     wall_clock: WallClock = utc_now,
+    meters: Meters | None = None,
 ) -> BatchService:
     """Wire the service: the one place where settings become values."""
+    meters = meters or Meters()
     margin_s = settings.rate_limit_margin_seconds
     window_s = settings.rate_limit_period_seconds + margin_s
     lookup_limit = settings.lookup_rate_limit if settings.create_rate_limit else 0
-    tracker = ProgressTracker(storage, wall_clock)
+    tracker = ProgressTracker(storage, wall_clock, meters)
+    meters.show_batches(tracker.count)
     lanes = Lanes(
         create=Pace(settings.create_rate_limit, window_s),
         lookup=Pace(lookup_limit, window_s),
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
         changed=tracker.watchers.tell_all,
+        meters=meters,
+    )
+    meters.show_creates(
+        waiting=lambda: lanes.create.waiting,
+        under_way=lambda: lanes.create.under_way,
+        budget_left=lambda: lanes.create.turns_left,
     )
     waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
-    directory = PatientDirectory(api, lanes, waker)
+    directory = PatientDirectory(api, lanes, waker, meters)
     policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
-    runner = BatchRunner(directory, tracker, policy)
+    runner = BatchRunner(directory, tracker, policy, meters)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
     claims = Claims()
     house_rules = HouseRules(
@@ -122,7 +145,8 @@ def build_service(
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    _configure_logging(settings.log_level)
+    configure(settings.log_level, settings.log_format)
+    _tell_who_may_call(settings)
     storage = JsonFiles(settings.batch_storage_dir)
     sends = SendLog(settings.batch_storage_dir, settings.create_rate_limit)
     try:
@@ -135,12 +159,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         timeout_s=settings.http_timeout_seconds,
         connect_timeout_s=settings.http_connect_timeout_seconds,
     )
-    service = build_service(settings, api, storage, sends)
+    service = build_service(settings, api, storage, sends, meters=app.state.meters)
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        with stopped_by_signals(service, settings.shutdown_grace_seconds):
-            yield
+        async with idle_clients_shed(settings.header_timeout_seconds, settings.body_stall_seconds):
+            with stopped_by_signals(service, settings.shutdown_grace_seconds):
+                yield
     finally:
         try:
             await service.close()
@@ -158,10 +183,10 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
             return await asyncio.to_thread(storage.load)
         except StorageError as error:
             logger.error(
-                "BATCH_STORAGE_DIR (%s) cannot be used: %s. Uploads are refused until it can and "
-                "the service is restarted.",
-                settings.batch_storage_dir,
-                error,
+                "BATCH_STORAGE_DIR cannot be used: uploads are refused until it can and the "
+                "service is restarted",
+                folder=str(settings.batch_storage_dir),
+                reason=str(error),
             )
             return []
         except StorageTaken:
@@ -174,18 +199,20 @@ async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
             await asyncio.sleep(0.2)
 
 
-def _configure_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger().setLevel(level)
-    for chatty in ("httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+def _tell_who_may_call(settings: Settings) -> None:
+    names = {key.name for key in settings.keys}
+    if names:
+        logger.info("whoever calls needs a key", names=len(names))
+    else:
+        logger.warning("open: anybody may call; set API_KEYS")
 
 
 def _app() -> FastAPI:
     try:
-        return create_app()
+        settings = load_settings()
+        if is_served():  # what the server tells before the lifespan has the form of all else
+            configure(settings.log_level, settings.log_format)
+        return create_app(settings)
     except BadSetting as error:
         sys.exit(f"Cannot start: {error}")
 

@@ -16,7 +16,7 @@ QUICK_DIRECTORY = (
     *("--create-seconds", "0.02", "--create-limit", "0", "--lookup-limit", "0"),
     *("--root-limit", "0", "--keep", "0"),
 )
-UNPACED = {"create_rate_limit": 0, "progress_cleanup_hours": 0}
+UNPACED = {"create_rate_limit": 0, "progress_cleanup_hours": 0, "max_requests_per_second": 0}
 HASTE = 60  # refused clients come back after 1 s, not 60
 KEPT_ALIVE = 20  # connections to the directory that may stay open for the next request
 REST_S = 20.0

@@ -46,6 +46,7 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[BatchService, str]]:
             hospital_api_base_url=directory.url,
             batch_storage_dir=folder / "batches",
             shutdown_grace_seconds=0,
+            max_requests_per_second=0,
             log_level="WARNING",
         )
     )

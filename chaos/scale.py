@@ -32,5 +32,6 @@ SERVICE: dict[str, str | float] = {
     "http_connect_timeout_seconds": 1.0,
     "progress_cleanup_hours": CLEANUP_AGE_S / 3600,
     "resumable_retention_hours": RETENTION_S / 3600,
+    "max_requests_per_second": 0,
 }
 DIRECTORY = ("--create-seconds", str(CREATE_S), "--period", str(PERIOD_S))

@@ -9,6 +9,7 @@
     ├── RowNotFound           404  the batch has no row of that number
     ├── BatchConflict         409  the batch's state does not allow it now
     ├── UploadStalled         408  the sender fell silent before the upload was complete
+    ├── UploadTooSlow         408  the upload took longer than BODY_TIMEOUT_SECONDS
     ├── UploadTooLarge        413  more bytes than MAX_UPLOAD_BYTES
     ├── NotCsv                415  neither .csv by name nor CSV by type
     ├── InvalidRequest        422  something is missing or of the wrong kind
@@ -143,6 +144,20 @@ class UploadStalled(BulkError):
         )
 
 
+class UploadTooSlow(BulkError):
+    """The upload took longer than BODY_TIMEOUT_SECONDS."""
+
+    status_code = 408
+    slug = "upload-too-slow"
+    title = "The upload took too long"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"The upload was not complete after {timeout_s:g} s, so nothing was done: send it "
+            "over a faster connection, or ask the operator to raise BODY_TIMEOUT_SECONDS."
+        )
+
+
 class UploadTooLarge(BulkError):
     """The upload has more bytes than MAX_UPLOAD_BYTES allows."""
 
@@ -207,6 +222,21 @@ class Later(BulkError):
     slug = "later"
     title = "Not now"
     retry_after_seconds: int = 10
+
+
+class TooManyRequests(Later):
+    """More requests a second came from this caller than MAX_REQUESTS_PER_SECOND allows."""
+
+    status_code = 429
+    slug = "too-many-requests"
+    title = "Too many requests"
+    retry_after_seconds = 1  # the window that is counted in
+
+    def __init__(self) -> None:
+        super().__init__(
+            "More requests came from you than are taken in a second, so this one was not looked "
+            "at: wait a second and send it again."
+        )
 
 
 class TooManyBatches(Later):

@@ -17,12 +17,12 @@ from models.errors import (
     TooManyBatches,
     UploadNotKept,
     UploadStalled,
+    UploadTooSlow,
 )
 from routers.access import CallerDep
 from routers.answers import FINDING, REPLAYED, RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, ServiceDep, UploadDep, reply
 from routers.openapi import problems
-from routers.upload_limit import STALL_S
 from routers.upload_route import FORM_LIMITS, UploadRoute
 from services.batch_service import Upload
 
@@ -32,7 +32,8 @@ router = APIRouter(
 
 _UPLOAD_ERRORS = (
     FormUnreadable("Missing boundary in multipart."),
-    UploadStalled(STALL_S),
+    UploadStalled(30),
+    UploadTooSlow(300),
     NotCsv(),
     UploadNotKept(),
     ShuttingDown(),

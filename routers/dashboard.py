@@ -5,31 +5,24 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.staticfiles import StaticFiles
 
+from routers.security import policy
+
 router = APIRouter(include_in_schema=False)
 
 _FILES = StaticFiles(directory=Path(__file__).parent / "static")
 
 # Scripts, styles and calls of this service alone. `data:` is for the icons in Pico's stylesheet.
 # No string becomes markup: with trusted types the browser itself refuses innerHTML.
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self' data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
-)
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, and asked for each time: a new version shows at once
-    "Content-Security-Policy": _POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": policy(
+        script_src="'self'",
+        style_src="'self'",
+        connect_src="'self'",
+        img_src="'self' data:",
+        require_trusted_types_for="'script'",
+        trusted_types="'none'",
+    ),
 }
 
 

@@ -159,6 +159,11 @@ class Feeds:
     def __init__(self) -> None:
         self._feeds: dict[UUID, Feed] = {}
 
+    @property
+    def watchers(self) -> int:
+        """How many watch any batch."""
+        return sum(feed.watchers for feed in self._feeds.values())
+
     @contextmanager
     def joined(self, service: BatchService, batch: Batch) -> Iterator[Feed]:
         """Watch a batch for a block, together with whoever else does."""

@@ -7,9 +7,17 @@ from typing import Any
 from fastapi import FastAPI
 
 from models import api
-from models.errors import BulkError, InvalidRequest, Later, Unauthorized, UploadTooLarge
+from models.errors import (
+    BulkError,
+    InvalidRequest,
+    Later,
+    TooManyRequests,
+    Unauthorized,
+    UploadTooLarge,
+)
 from routers.access import CHALLENGE, needs_no_key
 from routers.problem import MEDIA_TYPE, problem_of
+from routers.rate_limit import NOT_LIMITED
 
 Json = dict[str, Any]
 
@@ -37,20 +45,21 @@ def problems(*errors: BulkError) -> dict[int | str, Any]:
     """Return the `responses=` entry that documents errors in OpenAPI.
 
     Args:
-        errors: Each as it might be raised: it becomes the example. Not needed are 413, which every
-            endpoint may answer, and 422, which follows from what the endpoint takes.
+        errors: Each as it might be raised: it becomes the example. Not needed are 413 and 429,
+            which any endpoint may answer, and 422, which follows from what the endpoint takes.
     """
     by_status = sorted(errors, key=lambda error: error.status_code)
     grouped = groupby(by_status, key=lambda error: error.status_code)
     return {status: _documented(list(examples)) for status, examples in grouped}
 
 
-def install(app: FastAPI, *, with_keys: bool) -> None:
+def install(app: FastAPI, *, with_keys: bool, open_paths: frozenset[str] = frozenset()) -> None:
     """Complete the document that *app* serves.
 
     Args:
         app: The application.
         with_keys: The operator has set keys, so that calls need one.
+        open_paths: What needs none all the same, beside what is open in every service.
     """
     generate = app.openapi
 
@@ -58,7 +67,7 @@ def install(app: FastAPI, *, with_keys: bool) -> None:
         if app.openapi_schema is None:
             document = generate()
             if with_keys:
-                _lock(document)
+                _lock(document, open_paths)
             _complete(document)
         assert app.openapi_schema is not None
         return app.openapi_schema
@@ -113,25 +122,37 @@ def _complete(document: Json) -> None:
         responses = operation["responses"]
         if MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
             responses.pop("422", None)  # FastAPI's own: not the form that errors have here
-        for status, response in problems(*_implied(operation)).items():
-            responses.setdefault(str(status), response)
+        for status, response in problems(*_implied(path, operation)).items():
+            _join(responses.setdefault(str(status), response), response)
         operation["responses"] = dict(sorted(responses.items()))
         _place(operation, example_path(path, operation))
         _illustrate(operation, schemas)
 
 
-def _lock(document: Json) -> None:
+def _join(known: Json, implied: Json) -> None:
+    """Add to the errors that an endpoint names itself those of the same status that it implies."""
+    examples = known["content"][MEDIA_TYPE]["examples"]
+    further = implied["content"][MEDIA_TYPE]["examples"]
+    if examples.keys().isdisjoint(further):
+        known["description"] += " Or: " + implied["description"]
+        known["headers"] = known.get("headers", {}) | implied.get("headers", {})
+        examples |= further
+
+
+def _lock(document: Json, open_paths: frozenset[str]) -> None:
     """Say that operations need a key, and how it is shown."""
     document["components"]["securitySchemes"] = _SCHEMES
     for _, path, operation in operations(document):
-        if not needs_no_key(path):
+        if not needs_no_key(path) and path not in open_paths:
             operation["security"] = [{scheme: []} for scheme in _SCHEMES]
             operation["responses"] |= {str(s): r for s, r in problems(Unauthorized()).items()}
 
 
-def _implied(operation: Json) -> list[BulkError]:
-    """Return the errors that follow from what an endpoint takes."""
+def _implied(path: str, operation: Json) -> list[BulkError]:
+    """Return the errors that follow from where an endpoint is and what it takes."""
     implied: list[BulkError] = [UploadTooLarge(1024 * 1024)]
+    if path not in NOT_LIMITED:
+        implied.append(TooManyRequests())
     if "multipart/form-data" in (body := operation.get("requestBody", {}).get("content", {})):
         implied.append(InvalidRequest("Send the CSV file as the multipart form field 'file'."))
     elif body:

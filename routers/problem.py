@@ -58,12 +58,25 @@ def from_error(error: BulkError, path: str) -> Response:
     return _response(problem_of(error, path), headers)
 
 
+def plain(
+    path: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error that says no more than its status, as a response to a call of *path*."""
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=path,
+    )
+    return _response(problem, headers)
+
+
 def install(app: FastAPI) -> None:
     """Have every error of *app*, the framework's own too, told as a problem."""
     app.add_exception_handler(BulkError, _bulk_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def _extras(error: BulkError) -> dict[str, Any]:
@@ -92,18 +105,21 @@ async def _bulk_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path = request.url.path
     match error:
         case UploadCutOff():
-            response = from_error(error.error, request.url.path)
+            response = from_error(error.error, path)
             response.headers.update(error.headers or {})
         case HTTPException(status_code=400):  # the parser of the body; nothing else here raises it
-            response = from_error(_unreadable(request, str(error.detail)), request.url.path)
+            response = from_error(_unreadable(request, str(error.detail)), path)
         case HTTPException(status_code=404) if (address := moved(request)) is not None:
             response = Response(status_code=307, headers={"Location": address})
         case HTTPException(status_code=405):
-            response = _plain(request, 405, _HINTS[405], {"Allow": allowed_methods(request)})
+            allowed = {"Allow": allowed_methods(request)}
+            response = plain(path, 405, _HINTS[405], allowed)
         case HTTPException(status_code=status):
-            response = _plain(request, status, _HINTS.get(status, str(error.detail)), error.headers)
+            detail = _HINTS.get(status, str(error.detail))
+            response = plain(path, status, detail, error.headers)
     return response
 
 
@@ -124,21 +140,6 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     return from_error(InvalidRequest(detail), request.url.path)
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    return _plain(
-        request, 500, "Something unforeseen went wrong here; the service's log tells what."
-    )
-
-
-def _plain(
-    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return an error that says no more than its status."""
-    problem = Problem(
-        type="about:blank",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-    )
-    return _response(problem, headers)
+def unforeseen(path: str) -> Response:
+    """Return what a client is told of a mistake of ours that met a call of *path*."""
+    return plain(path, 500, "Something unforeseen went wrong here; the service's log tells what.")

@@ -35,6 +35,7 @@ async def info(wants_page: PageDep, settings: SettingsDep) -> Response:
             "openapi": "/openapi.json",
             "health": "/health",
             "ready": "/health/ready",
+            "metrics": "/metrics",
             "bulk": "/hospitals/bulk",
             "validate": "/hospitals/validate",
             "progress": "/hospitals/progress/{batch_id}",

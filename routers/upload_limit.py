@@ -1,21 +1,21 @@
-"""Bounds the bodies of requests while they are read: their size, silence and share of the time.
+"""Bounds the bodies of requests while they are read: size, silence, duration, share of the time.
 
-Refused are bodies above the limit, senders that fall silent, and all when the service stops. Large
-bodies are taken in turns with rests between, so that other clients hardly notice them.
+Refused are bodies above the limit, senders that fall silent or take too long, and all when the
+service stops. Large bodies are taken in turns with rests between, so that other clients hardly
+notice them.
 """
 
 import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.errors import ShuttingDown, UploadStalled, UploadTooLarge
+from models.errors import ShuttingDown, UploadStalled, UploadTooLarge, UploadTooSlow
 from routers.problem import UploadCutOff, from_error
 from services.batch_service import BatchService
 
 # What a multipart form adds around the file: boundaries, part headers, small fields.
 FRAMING_BYTES = 64 * 1024
 ORDINARY_BYTES = 32 * 1024  # a full file of 20 rows mostly has 2 KiB, with the longest values 16
-STALL_S = 30.0
 # Pieces of a large body have up to 320 KiB and take about 0.4 ms: an eighth of the event loop's
 # time, and 40 MB still come in within a second.
 REST_S = 0.003
@@ -28,13 +28,16 @@ class UploadLimit:
         app: What it stands before.
         max_bytes: Largest file.
         stall_s: Longest silence in the middle of a body.
+        timeout_s: Longest time that a sender may be waited for in all. Rests and turns are not
+            counted: they are this side's.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, stall_s: float = STALL_S) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, stall_s: float, timeout_s: float) -> None:
         self._app = app
         self.max_bytes = max_bytes
         self.max_body = max_bytes + FRAMING_BYTES
         self.stall_s = stall_s
+        self.timeout_s = timeout_s
         self.turn = asyncio.Lock()  # of all large bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +78,7 @@ class _Body:
         self._service = service
         self._limit = limit
         self._received_bytes = 0
+        self._left_s = limit.timeout_s
         self._ended = False
 
     async def receive(self) -> Message:
@@ -98,16 +102,22 @@ class _Body:
         """
         receiving = asyncio.ensure_future(self._receive())
         stopping = asyncio.create_task(self._service.wait_until_stopping())
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        longest_s = min(self._limit.stall_s, self._left_s)
         try:
             await asyncio.wait(
                 {receiving, stopping},
-                timeout=self._limit.stall_s,
+                timeout=longest_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            self._left_s -= loop.time() - since_s
             if stopping.done():  # first: a sender of many small pieces always has the next ready
                 raise UploadCutOff(ShuttingDown())
             if receiving.done():
                 return receiving.result()
+            if longest_s < self._limit.stall_s:
+                raise UploadCutOff(UploadTooSlow(self._limit.timeout_s))
             raise UploadCutOff(UploadStalled(self._limit.stall_s))
         finally:
             receiving.cancel()

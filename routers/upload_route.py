@@ -1,6 +1,5 @@
 """What is particular to the endpoints that take a file."""
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,8 +8,9 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from models.errors import UploadNotKept
+from services.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # One file: of several all but one would be lost in silence. Other fields are not read, and even
 # their decoding takes memory and time: 1 MiB of `%41` needs 75 MiB.
@@ -32,7 +32,7 @@ class UploadRoute(APIRoute):
                 return await handle(request)
             except HTTPException as error:
                 if isinstance(error.__cause__, OSError):
-                    logger.error("an upload could not be kept: %s", error.__cause__)
+                    logger.error("an upload could not be kept", error=error.__cause__.strerror)
                     raise UploadNotKept from error
                 raise
 

@@ -22,6 +22,13 @@ What `requirements.txt` installs, written by `make licences`. Allowed are: {allo
 """
 
 
+VENDORED = """
+In the project itself, each with its licence beside it: Pico.css (MIT) in
+[routers/static/dashboard](../routers/static/dashboard), Swagger UI (Apache-2.0) and ReDoc (MIT) in
+[routers/static/docs](../routers/static/docs).
+"""
+
+
 def pinned(file: Path) -> dict[str, str]:
     """Return the pins of a requirements file: name -> version."""
     return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", file.read_text(), re.M))
@@ -45,7 +52,7 @@ def page() -> str:
         f"| {name} | {version} | {licence_of(name)} |\n"
         for name, version in sorted(pinned(ROOT / "requirements.txt").items())
     ]
-    return HEAD.format(allowed=", ".join(sorted(ALLOWED))) + "".join(rows)
+    return HEAD.format(allowed=", ".join(sorted(ALLOWED))) + "".join(rows) + VENDORED
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def start_service(
     environment = {
         "HOSPITAL_API_BASE_URL": directory_url,
         "BATCH_STORAGE_DIR": str(folder / "batch_storage"),
+        "FORWARDED_ALLOW_IPS": "",  # as `make run`: uvicorn itself believes what this machine says
     } | {name.upper(): str(value) for name, value in settings.items()}
     arguments = ["uvicorn", "main:app", "--app-dir", str(ROOT), "--port", str(port)]
     return Server(arguments, port, "/health", environment, folder / f"service-{port}.log")

@@ -4,7 +4,6 @@ Nothing is forgotten before the directory says that it has none of the batch's h
 is deleted while one of them may be active.
 """
 
-import logging
 from collections.abc import Set
 from typing import assert_never
 from uuid import UUID
@@ -13,6 +12,7 @@ from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
 from models.outcome import Absent, Deleted, NotSent, RateLimited, Unexpected, Unknown
 from services import clock
+from services.logs import get_logger
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, listing, not_deleted, turned_away
@@ -20,7 +20,7 @@ from services.settling import Settling
 
 MAX_DELETES = 5  # of one batch, one after the other, before it is left for later
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Abandonment:
@@ -79,7 +79,7 @@ class Abandonment:
                 await self._delete(batch, {h.batch_id for h in look.hospitals}, settling)
             else:
                 await self._tracker.forget(batch)
-                logger.info("batch %s: abandoned, %d hospitals deleted", batch.id, len(deleted))
+                logger.info("batch abandoned", hospitals_deleted=len(deleted))
                 return len(deleted)
 
     async def _delete(self, batch: Batch, filled: Set[UUID | None], settling: Settling) -> None:

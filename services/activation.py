@@ -3,7 +3,6 @@
 Each change is one exchange; what came of it is seen at the next look, never taken from its answer.
 """
 
-import logging
 from typing import assert_never
 from uuid import UUID
 
@@ -20,11 +19,13 @@ from models.outcome import (
     Unknown,
 )
 from services.batch_run import Run
+from services.logs import get_logger
+from services.meters import Meters
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import not_activated, turned_away
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without faults has one
 
@@ -32,9 +33,12 @@ MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without f
 class Activation:
     """The last steps of a batch; has no state of its own."""
 
-    def __init__(self, directory: PatientDirectory, tracker: ProgressTracker) -> None:
+    def __init__(
+        self, directory: PatientDirectory, tracker: ProgressTracker, meters: Meters
+    ) -> None:
         self._directory = directory
         self._tracker = tracker
+        self._meters = meters
 
     async def delete(self, run: Run, copies: tuple[ListedHospital, ...]) -> None:
         """Delete copies one by one; what came of it is seen at the next look."""
@@ -44,7 +48,8 @@ class Activation:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
             match outcome:
                 case Deleted():
-                    logger.info("batch %s: copy %d deleted", run.batch.id, copy.id)
+                    self._meters.copies_deleted.inc()
+                    logger.info("copy deleted", hospital_id=copy.id)
                 case Absent():
                     run.change_error = "a copy could not be deleted"
                 case NotSent(reason):
@@ -66,11 +71,13 @@ class Activation:
         self._tracker.set_step(run.batch, "activating")
         self._count_change(run)
         self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
+        about = {"directory_batch_id": str(directory_batch_id), "expected": expected}
+        logger.info("activating", **about)
         outcome = await self._directory.activate(run.batch.id, directory_batch_id)
         match outcome:
             case Activated(count):
                 if count != expected:
-                    logger.warning("batch %s: %d hospitals activated", run.batch.id, count)
+                    logger.warning("another number was activated", activated=count, **about)
             case AlreadyActive() | Absent():
                 run.change_error = "the directory refused to activate the batch"
             case NotSent(reason):

@@ -4,7 +4,6 @@ Whether a row may be sent is decided by `reconciliation` alone; this module keep
 steps, the tries, and the reasons to stop.
 """
 
-import logging
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus, RowStatus
@@ -13,6 +12,8 @@ from models.hospital import ListedHospital
 from services import clock
 from services.activation import Activation
 from services.batch_run import Run, RunPolicy
+from services.logs import get_logger
+from services.meters import FOUND, OUT_OF_TRIES, SENT_AGAIN, Meters
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTracker
@@ -21,6 +22,7 @@ from services.reasons import (
     Interrupted,
     cancelled,
     foreign_hospitals,
+    listing,
     lost_again,
     not_saved,
     rows,
@@ -30,7 +32,7 @@ from services.reconciliation import Plan, reconcile
 from services.row_sender import RowSender
 from services.settling import Settling
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
 
@@ -39,13 +41,18 @@ class BatchRunner:
     """Runs batches."""
 
     def __init__(
-        self, directory: PatientDirectory, tracker: ProgressTracker, policy: RunPolicy
+        self,
+        directory: PatientDirectory,
+        tracker: ProgressTracker,
+        policy: RunPolicy,
+        meters: Meters,
     ) -> None:
         self._directory = directory
         self._tracker = tracker
         self._policy = policy
+        self._meters = meters
         self._sender = RowSender(directory, tracker, policy)
-        self._activation = Activation(directory, tracker)
+        self._activation = Activation(directory, tracker, meters)
         self._runs: dict[UUID, Run] = {}
 
     async def run(self, batch: Batch, *, again: bool, automatic: bool = False) -> None:
@@ -83,7 +90,7 @@ class BatchRunner:
         except (Interrupted, TurnWithdrawn):
             raise
         except Exception:
-            logger.exception("batch %s: unforeseen error", run.batch.id)
+            logger.exception("unforeseen error")
             return BatchStatus.RESUMABLE, "An unforeseen error: see the service's log."
 
     def _take_up(self, batch: Batch) -> None:
@@ -150,6 +157,13 @@ class BatchRunner:
         look = await run.unless_stopped(self._directory.look(batch))
         run.settling.looked(look.sent_s, look.answered_s)
         plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
+        logger.debug(
+            "looked",
+            listed=len(look.hospitals),
+            absent=len(plan.send),
+            surplus=len(plan.surplus),
+            is_settled=run.settling.is_settled,
+        )
         for number, hospital in plan.adopt.items():
             self._adopt(batch, number, hospital)
         vanished = [
@@ -168,15 +182,17 @@ class BatchRunner:
         status = RowStatus.CREATED_AND_ACTIVATED if hospital.active else RowStatus.CREATED
         if row.status is status and row.hospital_id == hospital.id:
             return
+        if row.status is RowStatus.VERIFYING:
+            self._meters.settled(FOUND)
         self._tracker.set_row(batch, number, RowStatus.CREATED, hospital_id=hospital.id)
         self._tracker.set_row(batch, number, status, hospital_id=hospital.id)
         if not row.is_done:
             batch.auto_resumes = 0
-            logger.info("batch %s: row %d found as hospital %d", batch.id, number, hospital.id)
+            logger.info("row found by look-up", row=number, hospital_id=hospital.id)
 
     def _note_vanished(self, run: Run, numbers: list[int]) -> None:
         """A created row that is not listed is sent again only after a settled look."""
-        logger.warning("batch %s: the directory no longer has %s", run.batch.id, rows(numbers))
+        logger.warning("rows vanished from the directory", rows=listing(numbers))
         for number in numbers:
             self._tracker.set_row(
                 run.batch, number, RowStatus.VERIFYING, error="the directory lost it"
@@ -196,10 +212,14 @@ class BatchRunner:
         may_go = False
         for number in absent:
             row = run.batch.row(number)
-            if run.attempts[number] < self._policy.max_attempts:
+            has_tries = run.attempts[number] < self._policy.max_attempts
+            if row.status is RowStatus.VERIFYING:
+                self._meters.settled(SENT_AGAIN if has_tries else OUT_OF_TRIES)
+            if has_tries:
                 self._tracker.set_row(run.batch, number, RowStatus.PENDING, error=row.error)
                 may_go = True
             elif row.status is not RowStatus.FAILED:
+                logger.debug("row given up", row=number, attempts=run.attempts[number])
                 reason = f"not created after {run.attempts[number]} tries: {row.error}"
                 self._tracker.set_row(run.batch, number, RowStatus.FAILED, error=reason)
         return may_go
@@ -241,12 +261,12 @@ class BatchRunner:
             if status is not BatchStatus.RESUMABLE:  # as of a look that is no longer fresh
                 status, reason = await self._result(run, again=True)
         logger.info(
-            "batch %s: %s, %d of %d rows created%s",
-            batch.id,
-            status,
-            batch.created_count,
-            len(batch.rows),
-            f": {reason}" if reason else "",
+            "batch ended",
+            status=status,
+            created=batch.created_count,
+            rows=len(batch.rows),
+            seconds=round(batch.seconds, 3),
+            reason=reason,
         )
 
 

@@ -4,7 +4,6 @@ Whether a batch is the caller's to name was seen to before its id came here.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -35,6 +34,7 @@ from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
 from services.housekeeping import Cleanup, Housekeeping
 from services.idempotency import UploadTurns, digest_of
+from services.logs import get_logger
 from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
@@ -43,7 +43,7 @@ from services.refusals import cannot_abandon, cannot_cancel, cannot_resume
 from services.skipping import can_skip, rows_to_load
 from services.verification import verify
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class BatchService:
             await self._tracker.add(batch)
             batch.running_since = clock.now_s()
             self._claims.start(batch, self._runner.run(batch, again=False))
-        logger.info("batch %s: accepted, %d rows", batch.id, len(batch.rows))
+        logger.info("batch accepted", batch_id=str(batch.id), rows=len(batch.rows))
         return batch
 
     async def resume(self, batch_id: UUID) -> Resumption:
@@ -248,7 +248,7 @@ class BatchService:
                 running_since=clock.now_s(),
             )
             self._claims.start(batch, self._runner.run(batch, again=True))
-        logger.info("batch %s: resumed", batch.id)
+        logger.info("batch resumed", batch_id=str(batch.id))
         return Resumption(batch, before)
 
     async def cancel(self, batch_id: UUID) -> Batch:
@@ -271,7 +271,7 @@ class BatchService:
             ) from None
         if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
             raise BatchConflict(cannot_cancel(batch))
-        logger.info("batch %s: cancelled", batch.id)
+        logger.info("batch cancelled", batch_id=str(batch.id))
         return batch
 
     async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
@@ -361,7 +361,7 @@ class BatchService:
         if self.is_stopping:
             return
         self._stopping.set()
-        logger.info("stopping, %d batches under way", len(self._claims))
+        logger.info("stopping", batches_under_way=len(self._claims))
         if self._cleaner is not None:
             self._cleaner.cancel()
         self._directory.stop()

@@ -5,17 +5,19 @@ ever do. There is no await between asking and getting: of many at once exactly o
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from structlog.contextvars import bound_contextvars
+
 from models.batch import Batch
 from models.errors import BulkError
+from services.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -48,11 +50,15 @@ class Claims:
                 self._held.pop(batch.id, None)
 
     def start(self, batch: Batch, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run *work* as a task that holds the batch's claim until it ends."""
+        """Run *work* as a task that holds the batch's claim until it ends.
+
+        All that it logs has the batch's id, and that of the request which began it, if any.
+        """
         self._held[batch.id] = batch
-        task = asyncio.create_task(work)
+        with bound_contextvars(batch_id=str(batch.id)):
+            task = asyncio.create_task(work)
+            task.add_done_callback(partial(self._release, batch.id))
         self._work[batch.id] = task
-        task.add_done_callback(partial(self._release, batch.id))
         return task
 
     async def wait(self, batch_id: UUID) -> None:
@@ -80,4 +86,4 @@ class Claims:
         self._work.pop(batch_id, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, BulkError):
-            logger.error("batch %s: unforeseen error", batch_id, exc_info=error)
+            logger.error("unforeseen error", exc_info=error)

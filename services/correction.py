@@ -4,7 +4,6 @@ Only a row of which the directory has nothing: one that it refused, or that was 
 other a copy with the old values could be there, or arrive later.
 """
 
-import logging
 from collections.abc import Mapping
 
 from models.batch import Batch, BatchStatus, Row
@@ -12,11 +11,12 @@ from models.errors import BatchConflict, RowNotFound, RowRejected
 from models.hospital import HospitalRow
 from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values
+from services.logs import get_logger
 from services.progress_tracker import ProgressTracker
 from services.reasons import corrected
 from services.refusals import cannot_correct
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def correct(
@@ -51,7 +51,7 @@ async def correct(
             rows=[mended if one is row else one for one in batch.rows],
             failure_reason=corrected(batch, number),
         )
-    logger.info("batch %s: row %d corrected", batch.id, number)
+    logger.info("row corrected", batch_id=str(batch.id), row=number)
     return mended
 
 

@@ -13,7 +13,10 @@ from typing import TypeVar, assert_never
 from models.outcome import Awake, NotSent, RateLimited, Unexpected, Unknown, WakeOutcome
 from services import clock
 from services.hospital_api import HospitalApi
+from services.logs import get_logger
 from services.reasons import Interrupted, not_answering
+
+logger = get_logger(__name__)
 
 # The host sends the directory to sleep after a quarter of an hour; well before that it is awake.
 QUIET_S = 300.0
@@ -55,6 +58,7 @@ class DirectoryWaker:
         self._stopping = asyncio.Event()
         self._probe: asyncio.Task[WakeOutcome] | None = None
         self._answered_s: float | None = None
+        self._told_waiting_s: float | None = None
         self._state: tuple[float, DirectoryState] | None = None
         self._state_lock = asyncio.Lock()
 
@@ -99,6 +103,10 @@ class DirectoryWaker:
             Interrupted: The service is stopping.
         """
         since_s = clock.now_s() if failing_since_s is None else failing_since_s
+        if self._told_waiting_s is None:
+            self._told_waiting_s = since_s
+            met = None if failing_since_s is None else reason
+            logger.info("waiting for the directory", met=met)
         with self._waited_for(since_s):
             await self._wake(since_s + self._wake_timeout_s, reason)
 
@@ -120,6 +128,7 @@ class DirectoryWaker:
                 raise not_answering(self._wake_timeout_s, reason)
             outcome = await self._probed(left_s)
             if isinstance(outcome, Awake | RateLimited):
+                self._tell_awake()
                 return
             if outcome is not None:
                 reason = outcome.reason
@@ -127,6 +136,12 @@ class DirectoryWaker:
                 reason += ": check HOSPITAL_API_BASE_URL"
             await self.pause(min(pause_s, max(deadline_s - clock.now_s(), 0.0)))
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
+
+    def _tell_awake(self) -> None:
+        if self._told_waiting_s is not None:
+            seconds = round(clock.now_s() - self._told_waiting_s, 3)
+            self._told_waiting_s = None
+            logger.info("the directory is awake", waited_s=seconds)
 
     async def back_off(
         self, failures: int, failing_since_s: float | None = None, reason: str = "no answer"

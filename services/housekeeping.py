@@ -1,10 +1,10 @@
 """What the service does unasked: go on after a crash, finish abandons, end old batches."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
+from uuid import UUID
 
 from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus, RowStatus
 from models.caller import ANYBODY, Caller
@@ -13,10 +13,11 @@ from services import clock
 from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
 from services.claims import Claims
+from services.logs import get_logger
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, cancelled, other_directory
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_AUTO_RESUMES = 3  # without a row created in between; then a person should look
 CLEANUP_INTERVAL_S = 600.0
@@ -72,6 +73,7 @@ class Housekeeping:
         self._runner = runner
         self._abandonment = abandonment
         self._rules = rules
+        self._kept: dict[UUID, str] = {}  # what could not be abandoned, and the reason told
         self._asked = asyncio.Event()
         self._asked_by: set[Caller] = set()
         # By owner, since a cleanup was last asked for.
@@ -110,12 +112,12 @@ class Housekeeping:
                 for caller in callers:
                     await self._clean(caller)
             except Exception:
-                logger.exception("cleanup failed; it is tried again in %g s", CLEANUP_INTERVAL_S)
+                logger.exception("cleanup failed", tried_again_in_s=CLEANUP_INTERVAL_S)
 
     async def _clean(self, caller: Caller) -> None:
+        self._kept = {one: why for one, why in self._kept.items() if one in self._tracker}
         self._take_up_abandons(caller)
-        if forgotten := await self._forget_old(caller):
-            logger.info("%d old completed batches forgotten", forgotten)
+        await self._forget_old(caller)
         await self._abandon_old(caller)
 
     async def _forget_old(self, caller: Caller) -> int:
@@ -128,7 +130,8 @@ class Housekeeping:
             # Since the round began somebody may have taken it up, or be at it: each can take long.
             if not _is_old(batch, self._rules.keep_stopped_s, STOPPED) or self._is_taken(batch):
                 continue
-            logger.info("batch %s: kept long enough as %s", batch.id, batch.status)
+            if batch.id not in self._kept:
+                logger.info("batch kept long enough", batch_id=str(batch.id), status=batch.status)
             task = self._claims.start(batch, self._abandon(batch))
             await self._claims.wait(batch.id)
             if task.cancelled() or task.exception() is not None:
@@ -162,12 +165,12 @@ class Housekeeping:
         if reason is not None:
             batch.failure_reason = reason
             self._tracker.set_status(batch, BatchStatus.RESUMABLE)
-            logger.warning("batch %s: resumable: %s", batch.id, reason)
+            logger.warning("batch not resumed", batch_id=str(batch.id), reason=reason)
             return
         batch.resume_count += 1
         batch.running_since = clock.now_s()
         self._tracker.set_status(batch, BatchStatus.PROCESSING)
-        logger.info("batch %s: goes on after an interruption", batch.id)
+        logger.info("batch goes on after an interruption", batch_id=str(batch.id))
         self._claims.start(batch, self._runner.run(batch, again=True, automatic=True))
 
     def _why_not_resumed(self, batch: Batch) -> str | None:
@@ -200,10 +203,16 @@ class Housekeeping:
                 raise BatchConflict(other_directory(batch))
             return await self._abandonment.abandon(batch)
         except (BatchConflict, StorageUnavailable, CannotContinue) as error:
-            logger.warning("batch %s: still to be abandoned: %s", batch.id, error)
+            self._keep(batch, str(error))
             return error
         except Interrupted as error:
             return error
+
+    def _keep(self, batch: Batch, reason: str) -> None:
+        """Say why a batch is still to be abandoned: once, not at every cleanup."""
+        if self._kept.get(batch.id) != reason:
+            self._kept[batch.id] = reason
+            logger.warning("batch still to be abandoned", reason=reason)
 
     async def _forget(self, batch: Batch) -> bool:
         if self._is_taken(batch):
@@ -213,6 +222,7 @@ class Housekeeping:
                 await self._tracker.forget(batch)
             except StorageUnavailable:
                 return False
+        logger.info("batch forgotten", batch_id=str(batch.id))
         return True
 
 

@@ -16,6 +16,9 @@ from uuid import UUID
 from models.outcome import NotSent, RateLimited, Unknown
 from models.outlook import Standing
 from services import clock
+from services.logs import get_logger
+
+logger = get_logger(__name__)
 
 FIRST_PROBE_S = 1.0  # after a 429 one request asks again after this, then after twice as long ...
 LAST_PROBE_S = 10.0  # ... up to this; a refused request costs the directory nothing
@@ -26,7 +29,7 @@ USUAL_WEIGHT = 0.2  # of the latest request in what is usual
 T = TypeVar("T")
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Nobody wants to know."""
 
 
@@ -56,6 +59,19 @@ def next_turn(sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
     if pace.limit == 0 or len(sent_s) < pace.limit:
         return 0.0
     return max(0.0, sent_s[-pace.limit] + pace.period_s - now_s)
+
+
+def turns_left(sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
+    """Return how many requests may leave now, as `next_turn` lets them; inf if there is no limit.
+
+    Args:
+        sent_s: Monotonic times of earlier sends, the last `pace.limit` at least.
+        now_s: Current monotonic time.
+        pace: The limit.
+    """
+    if pace.limit == 0:
+        return math.inf
+    return max(0, pace.limit - sum(sent + pace.period_s > now_s for sent in sent_s))
 
 
 def turn_after(requests: int, sent_s: Sequence[float], now_s: float, pace: Pace) -> float:
@@ -100,6 +116,8 @@ class Lane:
         note_send: Called immediately before each request leaves.
         changed: Called when what `standing` tells of waiting requests has changed.
         usual_s: Seconds that one takes, until that is known.
+        name: What it is called in the log and in the metrics.
+        note_refusal: Called with that name for each request that was refused with 429.
     """
 
     def __init__(
@@ -109,10 +127,14 @@ class Lane:
         note_send: Callable[[], None] = _nothing,
         changed: Callable[[], None] = _nothing,
         usual_s: float = 0.0,
+        name: str = "requests",
+        note_refusal: Callable[[str], None] = _nothing,
     ) -> None:
+        self._name = name
         self._pace = pace
         self._max_in_flight = max_in_flight
         self._note_send = note_send
+        self._note_refusal = note_refusal
         self._changed = changed
         self._told: object = None
         self.usual_s = usual_s
@@ -166,6 +188,22 @@ class Lane:
                 return outcome
             if batch_id in self._withdrawn:
                 raise TurnWithdrawn
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    @property
+    def under_way(self) -> int:
+        """How many requests have left and have no outcome yet."""
+        return self._in_flight
+
+    @property
+    def turns_left(self) -> float:
+        """How many requests the pacing would let go now; 0 while it waits after a refusal."""
+        now_s = clock.now_s()
+        return 0 if self._held_until_s > now_s else turns_left(self._sent_s, now_s, self._pace)
 
     def standing(self, batch_id: UUID) -> Standing | None:
         """Tell where the batch's waiting requests stand; None if there are none."""
@@ -246,10 +284,12 @@ class Lane:
         if turn.is_probe:
             self._probing = False
         if isinstance(outcome, RateLimited):
+            self._note_refusal(self._name)
             self._refused(turn)
         elif outcome is not None and not isinstance(outcome, NotSent):
             if turn.is_probe:  # what left before the refusal says nothing about the time after
                 self._probe_pause_s = 0.0
+                logger.info("the directory takes requests again", lane=self._name)
             if not isinstance(outcome, Unknown):
                 self._passed_s = clock.now_s()
                 self._note_seconds(self._passed_s - turn.sent_s)
@@ -266,6 +306,8 @@ class Lane:
         self._forget(turn)  # the directory did not count it either
         if self._probe_pause_s and not turn.is_probe:
             return  # one of the same wave
+        if not self._probe_pause_s:
+            logger.info("the directory refuses requests for their rate", lane=self._name)
         now_s = clock.now_s()
         self._probe_pause_s = min(max(self._probe_pause_s * 2, FIRST_PROBE_S), LAST_PROBE_S)
         self._held_until_s = max(self._held_until_s, now_s + self._probe_pause_s)

@@ -29,6 +29,7 @@ from models.outlook import Traffic
 from services import clock
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
+from services.meters import Meters
 from services.pacing import Lane, Pace
 from services.reasons import turned_away
 
@@ -60,15 +61,20 @@ class Lanes:
         max_in_flight: int,
         note_create: Callable[[], None],
         changed: Callable[[], None],
+        meters: Meters,
     ) -> None:
-        self.create = Lane(create, max_in_flight, note_create, changed, USUAL_CREATE_S)
+        refused = meters.rate_limited
         few = min(4, max_in_flight)
-        self.look = Lane(lookup, few, changed=changed)
-        self.verify = Lane(replace(lookup, limit=math.ceil(lookup.limit / 2)), few)
-        self.find = Lane(lookup, few)
-        self.delete = Lane(lookup, few)
-        self.delete_batch = Lane(lookup, few)
-        self.activate = Lane(lookup, few, changed=changed)
+        half = replace(lookup, limit=math.ceil(lookup.limit / 2))
+        self.create = Lane(
+            create, max_in_flight, note_create, changed, USUAL_CREATE_S, "create", refused
+        )
+        self.look = Lane(lookup, few, changed=changed, name="look", note_refusal=refused)
+        self.verify = Lane(half, few, name="verify")  # its requests go through `look`
+        self.find = Lane(lookup, few, name="find", note_refusal=refused)
+        self.delete = Lane(lookup, few, name="delete", note_refusal=refused)
+        self.delete_batch = Lane(lookup, few, name="delete_batch", note_refusal=refused)
+        self.activate = Lane(lookup, few, changed=changed, name="activate", note_refusal=refused)
 
 
 class PatientDirectory:
@@ -78,11 +84,15 @@ class PatientDirectory:
         api: Its exchanges.
         lanes: Its budgets.
         waker: Whether it is awake.
+        meters: Where creates are counted.
     """
 
-    def __init__(self, api: HospitalApi, lanes: Lanes, waker: DirectoryWaker) -> None:
+    def __init__(
+        self, api: HospitalApi, lanes: Lanes, waker: DirectoryWaker, meters: Meters
+    ) -> None:
         self._api = api
         self._lanes = lanes
+        self._meters = meters
         self.waker = waker
 
     def stop(self) -> None:
@@ -142,7 +152,9 @@ class PatientDirectory:
             await sending()
             started_s = clock.now_s()
             outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
-            answered(outcome, clock.now_s() - started_s)
+            seconds = clock.now_s() - started_s
+            self._meters.create_ended(outcome, seconds)
+            answered(outcome, seconds)
             return outcome
 
         return await self._lanes.create.send(batch_id, exchange)

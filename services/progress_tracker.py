@@ -8,7 +8,6 @@ disk. A checkpoint older than the truth costs only a look at the directory. What
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -19,10 +18,12 @@ from models.caller import Caller
 from models.errors import BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import WallClock, age_s, utc_now
+from services.logs import context_of, get_logger
+from services.meters import Meters
 from services.storage.json_files import JsonFiles, StorageError
 from services.watchers import Watchers
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -37,13 +38,20 @@ class ProgressTracker:
     Args:
         storage: Where checkpoints go.
         wall_clock: What `created_at` and `updated_at` are read from.
+        meters: Where checkpoints are counted.
 
     Attributes:
         watchers: Those who follow a batch; they hear of whatever can be seen to change.
     """
 
-    def __init__(self, storage: JsonFiles, wall_clock: WallClock = utc_now) -> None:
+    def __init__(
+        self,
+        storage: JsonFiles,
+        wall_clock: WallClock = utc_now,
+        meters: Meters | None = None,
+    ) -> None:
         self._storage = storage
+        self._meters = meters or Meters()
         self.wall_clock = wall_clock
         self.watchers = Watchers()
         self._batches: dict[UUID, Batch] = {}
@@ -65,6 +73,10 @@ class ProgressTracker:
         return next(
             (b for b in self._batches.values() if (b.owner, b.idempotency_key) == wanted), None
         )
+
+    def count(self, status: BatchStatus) -> int:
+        """Return how many batches are in *status*."""
+        return sum(batch.status is status for batch in self._batches.values())
 
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
@@ -157,7 +169,11 @@ class ProgressTracker:
             try:
                 await _in_thread(self._storage.delete, batch.id)
             except StorageError as error:
-                logger.error("batch %s: cannot be removed from the storage: %s", batch.id, error)
+                logger.error(
+                    "batch cannot be removed from the storage",
+                    batch_id=str(batch.id),
+                    error=str(error),
+                )
                 self._write_soon(batch)
                 raise StorageUnavailable from None
             self._batches.pop(batch.id, None)
@@ -185,7 +201,9 @@ class ProgressTracker:
     def _write_soon(self, batch: Batch) -> None:
         self._dirty.add(batch.id)
         if batch.id not in self._writers:
-            self._writers[batch.id] = asyncio.create_task(self._write_behind(batch))
+            self._writers[batch.id] = asyncio.create_task(
+                self._write_behind(batch), context=context_of(batch.id)
+            )
 
     async def _write_behind(self, batch: Batch) -> None:
         pause_s = WRITE_DELAY_S
@@ -212,12 +230,18 @@ class ProgressTracker:
 
     async def _save(self, snapshot: Batch) -> None:
         try:
-            await _in_thread(self._storage.save, snapshot)
+            with (
+                self._meters.checkpoint_seconds.time(),
+                self._meters.checkpoint_failures.count_exceptions(Exception),
+            ):
+                await _in_thread(self._storage.save, snapshot)
         except StorageError as error:
-            logger.error("batch %s: its checkpoint cannot be written: %s", snapshot.id, error)
+            logger.error(
+                "checkpoint cannot be written", batch_id=str(snapshot.id), error=str(error)
+            )
             raise StorageUnavailable from None
         except Exception:
-            logger.exception("batch %s: its checkpoint cannot be written", snapshot.id)
+            logger.exception("checkpoint cannot be written", batch_id=str(snapshot.id))
             raise StorageUnavailable from None
 
     def _lock(self, batch: Batch) -> asyncio.Lock:

@@ -1,9 +1,9 @@
 """Sends the pending rows of a batch, all at once as far as the directory allows."""
 
 import asyncio
-import logging
 from functools import partial
 from typing import assert_never
+from uuid import UUID
 
 from models.batch import Batch, BatchStatus, RowStatus
 from models.errors import StorageUnavailable
@@ -18,12 +18,13 @@ from models.outcome import (
     Unknown,
 )
 from services.batch_run import Run, RunPolicy
+from services.logs import get_logger
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, not_saved, turned_away
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class RowSender:
@@ -57,12 +58,13 @@ class RowSender:
     async def _send_row(self, run: Run, number: int) -> None:
         try:
             while run.stopped_by is None and run.attempts[number] < self._policy.max_attempts:
+                directory_batch_id = run.batch.directory_batch_ids[-1]
                 outcome = await self._directory.create(
                     run.batch.id,
-                    run.batch.directory_batch_ids[-1],
+                    directory_batch_id,
                     run.batch.row(number).hospital,
                     sending=partial(self._sending, run, number),
-                    answered=partial(self._record, run, number),
+                    answered=partial(self._record, run, number, directory_batch_id),
                 )
                 if isinstance(outcome, RateLimited | Unexpected):
                     raise turned_away(outcome)
@@ -93,7 +95,14 @@ class RowSender:
         except StorageUnavailable:
             raise not_saved() from None
 
-    def _record(self, run: Run, number: int, outcome: CreateOutcome, seconds: float) -> None:
+    def _record(
+        self,
+        run: Run,
+        number: int,
+        directory_batch_id: UUID,
+        outcome: CreateOutcome,
+        seconds: float,
+    ) -> None:
         """Note what became of one send."""
         move = partial(self._tracker.set_row, run.batch, number, seconds=seconds)
         if not isinstance(outcome, RateLimited):
@@ -117,4 +126,30 @@ class RowSender:
                 run.doubt()
             case _:
                 assert_never(outcome)
-        logger.debug("batch %s: row %d: %s", run.batch.id, number, type(outcome).__name__)
+        logger.debug(
+            "row sent",
+            row=number,
+            attempt=run.attempts[number] + isinstance(outcome, RateLimited),
+            directory_batch_id=str(directory_batch_id),
+            outcome=type(outcome).__name__,
+            reason=getattr(outcome, "reason", None),  # can repeat what was sent
+            seconds=round(seconds, 3),
+            decision=_decision(outcome, may_try=run.attempts[number] < self._policy.max_attempts),
+        )
+
+
+def _decision(outcome: CreateOutcome, *, may_try: bool) -> str:
+    """Say what follows from an outcome, for the log."""
+    match outcome:
+        case Created():
+            return "created"
+        case Refused():
+            return "refused: not sent again"
+        case RateLimited():
+            return "waits for the rate window"
+        case NotSent():
+            return "tried again" if may_try else "not tried again in this run"
+        case BatchFull() | Unknown() | Unexpected():
+            return "looked up before anything is sent again"
+        case _:
+            assert_never(outcome)

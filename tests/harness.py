@@ -21,6 +21,7 @@ from main import build_service
 from models.batch import Batch, BatchStatus
 from services.batch_service import BatchService, Upload
 from services.hospital_api import HospitalApi
+from services.meters import Meters
 from services.storage.json_files import JsonFiles
 from services.storage.send_log import SendLog
 
@@ -107,6 +108,7 @@ class Harness:
         )
         self.clock_offset = timedelta()
         self.line: Line
+        self.meters: Meters
         self._storage: JsonFiles
         self._sends: SendLog
         self.service: BatchService
@@ -127,6 +129,7 @@ class Harness:
         self._sends = SendLog(self.settings.batch_storage_dir, self.settings.create_rate_limit)
         self._storage.open()
         self.line = Line(self.wire)
+        self.meters = Meters()
         api = HospitalApi(
             self.settings.hospital_api_base_url,
             timeout_s=self.settings.http_timeout_seconds,
@@ -134,7 +137,7 @@ class Harness:
             transport=self.line,
         )
         self.service = build_service(
-            self.settings, api, self._storage, self._sends, self.wall_clock
+            self.settings, api, self._storage, self._sends, self.wall_clock, self.meters
         )
         self.service.start(self._storage.load(), self._sends.open(self.wall_clock()))
 

@@ -16,7 +16,7 @@ class UnreadableCheckpoint(Exception):
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class _RowDocument(_Document):

@@ -6,7 +6,6 @@ Synchronous: whoever calls runs it off the event loop. One process owns the fold
 
 import contextlib
 import fcntl
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +13,10 @@ from pathlib import Path
 from uuid import UUID
 
 from models.batch import Batch
+from services.logs import get_logger
 from services.storage.checkpoint import UnreadableCheckpoint, decode, encode
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LOCK_NAME = ".lock"
 SET_ASIDE_SUFFIX = ".set-aside"
@@ -124,10 +124,10 @@ class JsonFiles:
         except OSError as error:
             # It may be sound: whoever mends the disk or the permissions finds it under its name.
             logger.error(
-                "checkpoint %s cannot be read (%s) and is left where it is: its batch is not "
-                "served until the service is started again",
-                path.name,
-                error.strerror,
+                "checkpoint cannot be read and is left where it is: its batch is not served until "
+                "the service is started again",
+                checkpoint=path.name,
+                reason=error.strerror,
             )
         else:
             return batch
@@ -142,13 +142,17 @@ class JsonFiles:
         try:
             path.rename(aside)
         except OSError:
-            logger.error("checkpoint %s cannot be read (%s) and is left alone", path.name, reason)
+            logger.error(
+                "checkpoint cannot be read and is left alone",
+                checkpoint=path.name,
+                reason=str(reason),
+            )
             return
         logger.error(
-            "checkpoint %s cannot be read (%s): set aside as %s; its batch is not served",
-            path.name,
-            reason,
-            aside.name,
+            "checkpoint cannot be read and is set aside: its batch is not served",
+            checkpoint=path.name,
+            reason=str(reason),
+            set_aside_as=aside.name,
         )
 
     def _path(self, batch_id: UUID) -> Path:

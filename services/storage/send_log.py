@@ -7,15 +7,16 @@ are refused by the directory and go again.
 """
 
 import contextlib
-import logging
 import math
 import os
+from contextvars import Context
 from datetime import datetime
 from pathlib import Path
 
 from services.clock import age_s
+from services.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NAME = ".recent-sends"
 LINE = "{:20.6f}\n"
@@ -47,7 +48,7 @@ class SendLog:
                 times = sorted(_times(self._path.read_bytes()))[-self._size :]
             self._file = os.open(self._path, FLAGS, 0o644)
         except OSError as error:
-            logger.warning("recent sends are not remembered: %s", error.strerror)
+            logger.warning("recent sends are not remembered", error=error.strerror)
         ages_s = [age_s(time, now.timestamp()) for time in times]
         for age in ages_s:
             self._add(now.timestamp() - age)
@@ -64,7 +65,8 @@ class SendLog:
         try:
             os.pwrite(self._file, line, self._next * LINE_BYTES)
         except OSError as error:
-            logger.warning("a send could not be remembered: %s", error.strerror)
+            # Not bound to a batch: whoever's turn ends grants the next one, of any batch.
+            Context().run(logger.warning, "a send could not be remembered", error=error.strerror)
         self._next = (self._next + 1) % self._size
 
     def close(self) -> None:

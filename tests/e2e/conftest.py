@@ -23,6 +23,7 @@ QUICK: dict[str, float] = {
     "wake_timeout_seconds": 4.5,
     "shutdown_grace_seconds": 2,
     "http_timeout_seconds": 2,
+    "max_requests_per_second": 0,
 }
 
 # The directory that is instant goes by the names of hospitals.

@@ -53,8 +53,13 @@ class Scripted:
 def served(*acts: Act, port: int | None = None) -> Iterator[Scripted]:
     """Serve *acts* on a port of this machine."""
     app = Scripted(list(acts))
-    port = port or free_port()
-    app.url = f"http://127.0.0.1:{port}"
+    with in_a_thread(app, port or free_port()) as app.url:
+        yield app
+
+
+@contextmanager
+def in_a_thread(app: Any, port: int) -> Iterator[str]:
+    """Serve an ASGI app on a port of this machine; the value is its address."""
     config = uvicorn.Config(
         app, port=port, lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
@@ -64,7 +69,7 @@ def served(*acts: Act, port: int | None = None) -> Iterator[Scripted]:
     try:
         while not server.started and thread.is_alive():
             time.sleep(0.01)  # noqa: TID251 - a test's own thread
-        yield app
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join()

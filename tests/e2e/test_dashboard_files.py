@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scripts.processes import ROOT, Server, start_service
-from tests.e2e.conftest import http
+from tests.e2e.conftest import INSTANT, http
 
 FILES = sorted(path.name for path in (ROOT / "routers" / "static" / "dashboard").iterdir())
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -13,7 +13,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 @pytest.fixture(scope="module")
 def service(instant_directory: Server, tmp_path_factory: pytest.TempPathFactory):
-    service = start_service(tmp_path_factory.mktemp("dashboard"), instant_directory.url)
+    service = start_service(tmp_path_factory.mktemp("dashboard"), instant_directory.url, **INSTANT)
     yield service
     service.kill()
 

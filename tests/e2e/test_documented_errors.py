@@ -19,13 +19,13 @@ from main import create_app
 from models.api import EXAMPLE_ID
 from routers.openapi import operations
 from routers.problem import MEDIA_TYPE
-from routers.upload_limit import UploadLimit
 from scripts.processes import Server
 from tests.contract import Contract
 from tests.e2e.conftest import BY_NAME, CUT_OFF, HANGING, INSTANT
 
 KEY, OTHER_KEY = "a-secret-of-some-length", "another-secret-of-length"
-KEYS = f"admin:{KEY},admin-2:{OTHER_KEY}"
+ORDINARY_KEY = "a-secret-that-sees-little"
+KEYS = f"admin:{KEY},admin-2:{OTHER_KEY},north:{ORDINARY_KEY}"
 DOCUMENT = create_app(Settings(_env_file=None, api_keys=KEYS)).openapi()
 ERRORS = [
     pytest.param(method, path, example["value"], id=f"{method} {path} {slug}")
@@ -36,6 +36,13 @@ ERRORS = [
 
 MAX_UPLOAD_BYTES = 2 * 1024 * 1024
 STALL_S = 0.2
+IMPATIENT = {
+    "wake_timeout_seconds": 0.5,
+    "shutdown_grace_seconds": 0,
+    "body_stall_seconds": STALL_S,
+    "body_timeout_seconds": 3 * STALL_S,
+    "max_requests_per_second": 50,
+}
 
 
 class Situation:
@@ -55,12 +62,9 @@ class Situation:
                 max_queued_batches=2,
                 max_batches_per_caller=1,
                 max_upload_bytes=MAX_UPLOAD_BYTES,
-                **(INSTANT | {"wake_timeout_seconds": 0.5, "shutdown_grace_seconds": 0}),
+                **(INSTANT | IMPATIENT),
             )
         )
-        for middleware in self.app.user_middleware:
-            if getattr(middleware.cls, "__name__", "") == UploadLimit.__name__:
-                middleware.kwargs["stall_s"] = STALL_S
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://service.test", timeout=60
         )
@@ -76,6 +80,10 @@ class Situation:
         if self._path == "/hospitals/bulk" and not content:
             content = {"files": {"file": ("x.csv", _csv("Fine Hospital"))}}
         return await self._client.request(self._method, path, **content)
+
+    async def call_nothing(self) -> httpx.Response:
+        """Call an address that does not exist."""
+        return await self._client.get("/nothing")
 
     async def batch(self, name: str, key: str = KEY) -> str:
         """Load a file with one hospital; return the batch's id."""
@@ -193,6 +201,28 @@ async def half_sent(at: Situation, then: Callable[[], None] = lambda: None) -> h
     )
 
 
+async def trickled(at: Situation) -> httpx.Response:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"--b\r\nContent-Disposition: "
+        while True:
+            yield b"x"
+            await asyncio.sleep(STALL_S / 4)
+
+    return await at.call(
+        content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+
+
+async def at_once(at: Situation) -> httpx.Response:
+    """Addresses that do not exist count too."""
+    answer = await at.call()
+    while answer.status_code != 429:
+        while (await at.call_nothing()).status_code != 429:
+            pass
+        answer = await at.call()
+    return answer
+
+
 async def without_temporary_files(at: Situation) -> httpx.Response:
     """A form above 1 MiB goes to a temporary file."""
     folder, tempfile.tempdir = tempfile.tempdir, str(at.storage / "missing")
@@ -206,6 +236,7 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "file-rejected": lambda at: at.call(files={"file": ("x.csv", b"name,address\nX,\n")}),
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
     "unauthorized": lambda at: at.call(headers={"X-API-Key": "guessed"}),
+    "forbidden": lambda at: at.call(headers={"X-API-Key": ORDINARY_KEY}),
     "key-reused": reused_key,
     "too-many-batches": full_queue_of_a_key,
     "not-csv": lambda at: at.call(files={"file": ("x.png", b"", "image/png")}),
@@ -214,7 +245,9 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "batch-conflict of /hospitals/batch/{batch_id}/verify": being_worked_on,
     "invalid-request of /hospitals/batches": lambda at: at.call(params={"cursor": "x"}),
     "invalid-request of /hospitals/batch/{batch_id}/rows/{row}": no_change,
+    "too-many-requests": at_once,
     "upload-stalled": half_sent,
+    "upload-too-slow": trickled,
     "upload-not-kept": without_temporary_files,
     "upload-too-large": lambda at: at.call(headers={"Content-Length": "99999999"}),
     "batch-not-found": lambda at: at.call(),

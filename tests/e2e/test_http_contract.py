@@ -356,6 +356,7 @@ def test_the_openapi_document_describes_every_endpoint_with_examples(service: Se
         "/",
         "/health",
         "/health/ready",
+        "/metrics",
         "/hospitals/bulk",
         "/hospitals/validate",
         "/hospitals/progress/{batch_id}",

@@ -161,7 +161,8 @@ def test_unreadable_checkpoints_are_set_aside_and_hide_no_other(world: World):
 
     assert progress(second, batch_id)["status"] == "completed"
     assert (storage / f"{batch_id[:-4]}0000.json.set-aside").exists()
-    assert f"{batch_id[:-4]}0000.json cannot be read" in second.output()
+    assert "checkpoint cannot be read" in second.output()
+    assert f"{batch_id[:-4]}0000.json" in second.output()
 
 
 def test_storage_that_cannot_be_used_answers_503_and_sends_nothing(world: World, tmp_path: Path):

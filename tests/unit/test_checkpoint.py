@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
+from pydantic import ValidationError
 
 from models.batch import Batch, BatchStatus, Row, RowStatus
 from models.hospital import HospitalRow
@@ -227,3 +229,15 @@ class TestRefused:
             decode(json.dumps(document).encode())
 
         assert "secret" not in str(refusal.value)
+
+
+def test_what_cannot_be_written_is_not_repeated_in_the_error():
+    """The error goes into the log, where no value of a file belongs."""
+    batch = a_batch()
+    batch.rows[0] = replace(batch.rows[0], hospital_id=None)
+
+    with pytest.raises(ValidationError) as met:
+        encode(batch)
+
+    assert "an id" in str(met.value)
+    assert "Krank" not in str(met.value)  # it would be cut short

@@ -22,6 +22,7 @@ from models.errors import (
     BulkError,
     DirectoryUnreachable,
     FileRejected,
+    Forbidden,
     FormUnreadable,
     InvalidRequest,
     KeyReused,
@@ -32,12 +33,14 @@ from models.errors import (
     ShuttingDown,
     StorageUnavailable,
     TooManyBatches,
+    TooManyRequests,
     Unauthorized,
     UploadNotKept,
     UploadStalled,
     UploadTooLarge,
+    UploadTooSlow,
 )
-from routers import accept, access, dependencies, event_stream, reports
+from routers import accept, access, dependencies, event_stream, metrics, reports
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -66,11 +69,14 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
     event_stream.get_feeds: set(),
+    metrics.get_meters: set(),
+    metrics.check_reader: {Forbidden},
     access.get_caller: set(),  # who shows no key does not come so far
     dependencies.get_batch_id: {BatchNotFound},
     dependencies.get_upload: {
         FormUnreadable,
         UploadStalled,
+        UploadTooSlow,
         UploadTooLarge,
         UploadNotKept,
         NotCsv,
@@ -229,6 +235,15 @@ def test_every_kind_of_error_is_documented_somewhere():
 
 
 @pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+def test_the_rate_limit_is_told_wherever_it_is_met(path: str, operation: dict[str, Any]):
+    is_limited = path not in {"/health", "/health/ready"}
+
+    assert (TooManyRequests in documented(operation)) == is_limited
+    if is_limited:
+        assert "Retry-After" in operation["responses"]["429"]["headers"]
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
 def test_what_needs_a_key_says_so_and_nothing_else_does(path: str, operation: dict[str, Any]):
     is_open = path in {"/", "/health", "/health/ready"}
 
@@ -241,6 +256,14 @@ def test_the_document_of_a_service_without_keys_asks_for_none():
     assert "securitySchemes" not in document["components"]
     assert not any("security" in operation for _, _, operation in operations(document))
     assert not any("401" in operation["responses"] for _, _, operation in operations(document))
+
+
+def test_open_metrics_ask_for_no_key():
+    settings = Settings(_env_file=None, api_keys=KEYS, metrics_open=True)
+    document = create_app(settings).openapi()
+
+    assert "security" not in document["paths"]["/metrics"]["get"]
+    assert "security" in document["paths"]["/hospitals/batches"]["get"]
 
 
 def test_every_answer_that_starts_a_batch_says_where_to_follow_it():

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.outcome import Created, CreateOutcome, NotSent, RateLimited, Unknown
-from services.pacing import Lane, Pace, TurnWithdrawn, next_turn, turn_after
+from services.pacing import Lane, Pace, TurnWithdrawn, next_turn, turn_after, turns_left
 from tests.unit.strategies import law
 from tests.virtual_time import run_virtual
 
@@ -61,6 +61,21 @@ class TestNextTurn:
 
     def test_a_limit_of_zero_means_no_pacing(self):
         assert not next_turn([0.0] * 1000, 0.0, Pace(0, 60.0))
+
+    @law
+    @given(arrivals, paces, st.integers(0, 200))
+    def test_as_many_as_are_left_may_leave_now_and_no_more(
+        self, arrivals_s: list[int], pace: Pace, later_s: int
+    ):
+        sent_s = sends_of(arrivals_s, pace)
+        now_s = (sent_s[-1] if sent_s else 0.0) + later_s
+
+        left = int(turns_left(sent_s, now_s, pace))
+
+        for _ in range(left):
+            assert next_turn(sent_s, now_s, pace) == 0
+            sent_s.append(now_s)
+        assert next_turn(sent_s, now_s, pace) > 0
 
     @law
     @given(arrivals, paces)

@@ -9,12 +9,13 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from models.errors import ShuttingDown, UploadStalled
+from models.errors import ShuttingDown, UploadStalled, UploadTooSlow
 from routers.problem import UploadCutOff
 from routers.upload_limit import ORDINARY_BYTES, UploadLimit
 from tests.virtual_time import run_virtual
 
 STALL_S = 30.0
+TIMEOUT_S = 300.0
 
 
 class Sender:
@@ -45,6 +46,7 @@ def serve(
     stop_s: float = 1e6,
     version: str = "1.1",
     headers: Sequence[tuple[bytes, bytes]] = ((b"transfer-encoding", b"chunked"),),
+    timeout_s: float = TIMEOUT_S,
 ) -> list[BaseException | None]:
     """Have *app* read the bodies of all *senders* at once; return how that ended for each."""
 
@@ -65,7 +67,7 @@ def serve(
             "path": "/",
             "app": state,
         }
-        limit = UploadLimit(asgi, 10_000_000, STALL_S)
+        limit = UploadLimit(asgi, 10_000_000, STALL_S, timeout_s)
         calls = [limit(scope, sender.receive, send) for sender in senders]
         return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -93,8 +95,36 @@ def test_a_sender_that_falls_silent_is_given_up():
     assert end.headers == {"Connection": "close"}
 
 
-def test_a_sender_that_trickles_is_not_given_up():
-    assert serve(read_all, Sender(*[(STALL_S - 1, b"a", n < 99) for n in range(100)])) == [None]
+def test_a_sender_that_pauses_and_ends_in_time_is_not_given_up():
+    assert serve(read_all, Sender(*[(STALL_S - 1, b"a", n < 9) for n in range(10)])) == [None]
+
+
+def test_a_sender_that_trickles_is_given_up_when_its_time_is_over():
+    seconds: list[float] = []
+
+    async def timed(receive: Receive) -> None:
+        started_s = asyncio.get_running_loop().time()
+        try:
+            await read_all(receive)
+        finally:
+            seconds.append(asyncio.get_running_loop().time() - started_s)
+
+    (end,) = serve(timed, Sender(*[(STALL_S - 1, b"a", True)] * 100))
+
+    assert isinstance(end, UploadCutOff)
+    assert isinstance(end.error, UploadTooSlow)
+    assert end.headers == {"Connection": "close"}
+    assert seconds == [pytest.approx(TIMEOUT_S)]
+
+
+def test_rests_and_turns_are_not_counted_as_time_that_a_sender_took():
+    """Each of these senders always has the next piece ready, but all together take too long."""
+    pieces = [(0.0, b"a" * ORDINARY_BYTES, n < 99) for n in range(100)]
+    senders = [Sender(*pieces) for _ in range(20)]  # 6 s of rests
+
+    ends = serve(read_all, *senders, timeout_s=1.0)
+
+    assert ends == [None] * len(senders)
 
 
 def test_a_sender_is_given_up_as_soon_as_the_service_stops():
@@ -145,7 +175,7 @@ async def test_of_a_request_without_a_body_it_can_be_asked_whether_its_client_is
         raise AssertionError(message)
 
     scope: Scope = {"type": "http", "http_version": "1.1", "headers": [], "path": "/"}
-    await UploadLimit(app, 10_000_000)(scope, receive, send)
+    await UploadLimit(app, 10_000_000, STALL_S, TIMEOUT_S)(scope, receive, send)
 
     assert told == [False, False, False, True]
 
