@@ -80,7 +80,12 @@ class Clients:
             if entry.kept and entry.status in ("failed", "abandoning")
         ]
         stopped += [entry for entry in await self._requests.resumable() if entry not in stopped]
-        return [entry for entry in stopped if not entry.plan.neglected]
+        return [
+            entry
+            for entry in stopped
+            # Whoever uploads it may be about to send it again: taken back, it would be loaded anew.
+            if not (entry.plan.neglected or entry.answer is Answer.OPEN)
+        ]
 
     def _chosen(self, entry: Entry) -> Work | None:
         if entry.status in ("failed", "abandoning"):

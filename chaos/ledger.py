@@ -16,6 +16,9 @@ from chaos.verdict import Answer, Finding, Standing, Wrong
 UNCHECKED_S = 1.0
 # The service is done with a request whose client has left, one way or the other, after this.
 HANDLED_S = 5.0
+# What has ended for longer than this, the service may forget before an upload that is sent again
+# has arrived: it would rightly become another batch.
+MOMENT_S = 2.0
 
 STOPPED = ("resumable", "failed")
 
@@ -88,6 +91,18 @@ class Entry:
     def undecided(self) -> bool:
         """Whether the outcome of a correction is not known."""
         return any(len(possible) > 1 for possible in self.rows)
+
+    def would_join(self, now: float) -> bool:
+        """Return whether the upload, sent again at *now* under its name, must find its batch.
+
+        Of an upload that has become no batch yet it would become the first.
+        """
+        if self.batch_id is None:
+            return True
+        if not self.kept or self.damaged or self.taken_back or self.status == "abandoning":
+            return False
+        has_ended = self.status in ("completed", *STOPPED)
+        return not has_ended or now - self.updated_at < MOMENT_S
 
     @property
     def retained(self) -> bool:

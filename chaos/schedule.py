@@ -66,6 +66,7 @@ class Upload:
     unsound: int = 0  # rows that the service is told to skip
     cancel_after_s: float | None = None  # of one that does not wait: after it was accepted
     neglected: bool = False  # nobody sees to what has stopped, until retention does
+    named: bool = False  # by an Idempotency-Key, under which it is sent again without an answer
 
     @property
     def contents(self) -> tuple[Content, ...]:
@@ -207,6 +208,7 @@ def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
                 unsound=min(luck.choice((0, 0, 0, 1, 2)), rows - max(identical, 1)),
                 cancel_after_s=cancel_after_s,
                 neglected=luck.random() < 0.3,
+                named=luck.random() < 0.5,
             ),
         )
 

@@ -17,6 +17,7 @@ class Deed(StrEnum):
     CANCELS = "cancels"
     CORRECTIONS = "corrections"
     SKIPPED_ROWS = "unsound rows skipped"
+    JOINED = "uploads sent again that joined their batch"
     RETENTIONS = "batches abandoned by retention"
 
 

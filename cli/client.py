@@ -1,7 +1,13 @@
-"""The service as the terminal sees it: one method, one HTTP exchange; nothing is tried again."""
+"""The service as the terminal sees it: one method, one HTTP exchange.
+
+Only what the service asks to come back with later (429: nothing was done) is sent again here.
+"""
 
 import json
-from collections.abc import Generator, Iterator
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +24,10 @@ QUICK = httpx.Timeout(30.0, connect=10.0)
 SLOW = httpx.Timeout(600.0, connect=10.0)
 STREAM = httpx.Timeout(45.0, connect=10.0)  # it has something, if only a comment, every 15 s
 
+KEY_VARIABLE = "HOSPITAL_BULK_KEY"  # no option: everybody can read the arguments of a process
+WAIT_S = 5.0  # when asked to wait without being told how long
+PATIENCE_S = 600.0  # the longest that a call waits in all, when asked to
+
 RESPOND_ASYNC = {"Prefer": "respond-async"}
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
@@ -33,13 +43,15 @@ class Refused(CallFailed):
         problem: The problem document (RFC 9457).
         status: Its HTTP status.
         advice: What can be typed instead: purposes, and the arguments of commands.
+        wait_s: After how many seconds it may be tried again; None if that was not said.
         is_of_rows: Rows of a file are unsound, each by itself: without them it could be loaded.
     """
 
-    def __init__(self, status: int, problem: Json) -> None:
-        super().__init__(str(problem.get("detail") or problem.get("title") or status))
+    def __init__(self, status: int, problem: Json, wait_s: float | None = None) -> None:
+        super().__init__(_in_words(status, problem))
         self.status = status
         self.problem = problem
+        self.wait_s = wait_s
         self.advice: list[tuple[str, str]] = []
 
     @property
@@ -61,6 +73,23 @@ class NoAnswer(CallFailed):
     def __init__(self, message: str, *, may_have_arrived: bool = True) -> None:
         super().__init__(message)
         self.may_have_arrived = may_have_arrived
+
+
+class UnusableKey(Exception):
+    """What the environment has for a key cannot be one; the message says why, without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An upload that was accepted.
+
+    Attributes:
+        progress: Of its batch.
+        is_replay: It was before this time.
+    """
+
+    progress: Json
+    is_replay: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +114,30 @@ class Service:
 
     Args:
         url: Where it is, with http:// or https://.
+        tell: Is told, in a sentence, of a wait that the service asked for.
+
+    Raises:
+        UnusableKey: It could not even be sent.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tell: Callable[[str], None] = lambda _: None) -> None:
         self.url = url
+        self._tell = tell
         self._http = httpx.Client(base_url=url, headers=_headers(), timeout=QUICK)
 
     def close(self) -> None:
         self._http.close()
 
-    def upload(self, file: Path, *, skip_invalid: bool) -> Json:
-        """Have a file loaded; return the progress of the batch that was accepted."""
+    def upload(self, file: Path, name: str, *, skip_invalid: bool) -> Accepted:
+        """Have a file loaded; sent again under the same *name* it is the same upload."""
         params = {"skip_invalid": "true"} if skip_invalid else {}
-        return self._send_file("/hospitals/bulk", file, params=params, headers=RESPOND_ASYNC)
+        headers = RESPOND_ASYNC | {"Idempotency-Key": name}
+        answer = self._send_file("/hospitals/bulk", file, params=params, headers=headers)
+        return Accepted(self._read(answer), answer.headers.get("Idempotency-Replayed") == "true")
 
     def validate(self, file: Path) -> Json:
         """Return everything that is wrong with a file."""
-        return self._send_file("/hospitals/validate", file)
+        return self._read(self._send_file("/hospitals/validate", file))
 
     def progress(self, batch_id: str) -> Json:
         """Return where a batch stands."""
@@ -161,16 +197,33 @@ class Service:
                 if event.event in ("progress", "rows", "done"):  # not what a later version adds
                     yield Event(event.event, _document(event.data), event.id)
 
-    def _send_file(self, path: str, file: Path, **request: Any) -> Json:
+    def _send_file(self, path: str, file: Path, **request: Any) -> httpx.Response:
         form = {"file": (file.name, file.read_bytes(), "text/csv")}
-        return self._call("POST", path, files=form, timeout=SLOW, **request)
+        return self._exchange("POST", path, files=form, timeout=SLOW, **request)
 
     def _call(self, method: str, path: str, **request: Any) -> Json:
-        answer = self._exchange(method, path, **request)
+        return self._read(self._exchange(method, path, **request))
+
+    def _read(self, answer: httpx.Response) -> Json:
         with self._told_plainly():
             return _document(answer.content)
 
     def _exchange(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Return the answer; a service that asks to wait is asked again, within reason."""
+        waits_until_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._exchange_once(method, path, **request)
+            except Refused as refusal:
+                if not is_to_wait(refusal):
+                    raise
+                wait_s = WAIT_S if refusal.wait_s is None else refusal.wait_s
+                if time.monotonic() + wait_s > waits_until_s:
+                    raise
+                self._tell(f"{refusal} Waiting for {wait_s:g} s, as the service asks ...")
+                time.sleep(wait_s)  # noqa: TID251 - a program of its own, without an event loop
+
+    def _exchange_once(self, method: str, path: str, **request: Any) -> httpx.Response:
         with self._told_plainly():
             answer = self._http.request(method, path, **request)
             _check(answer)
@@ -198,9 +251,31 @@ class _NotTheService(Exception):
     """An answer that the service does not give: a gateway's, or another program's."""
 
 
+def is_to_wait(refusal: Refused) -> bool:
+    """Return whether nothing was done, and the same may be asked for later."""
+    return refusal.status == httpx.codes.TOO_MANY_REQUESTS
+
+
 def _headers() -> dict[str, str]:
     """Return the headers of every request: the place for those that the environment asks for."""
-    return {"User-Agent": "hospital-bulk-cli"}
+    headers = {"User-Agent": "hospital-bulk-cli"}
+    if key := os.environ.get(KEY_VARIABLE, "").strip():
+        if not re.fullmatch("[!-~]+", key):  # the library would print it
+            raise UnusableKey(f"{KEY_VARIABLE} is no key: it has blanks, or letters beyond ASCII.")
+        headers["X-API-Key"] = key
+    return headers
+
+
+def _in_words(status: int, problem: Json) -> str:
+    """Return what the service said against a call, as it concerns a person at a terminal."""
+    if status != httpx.codes.UNAUTHORIZED:
+        return str(problem.get("detail") or problem.get("title") or status)
+    if not os.environ.get(KEY_VARIABLE, "").strip():
+        return f"The service asks for a key: put yours into the environment as {KEY_VARIABLE}."
+    return (
+        f"The service does not accept the key that the environment has as {KEY_VARIABLE}: look "
+        "whether all of it is there, or ask whoever runs the service for another."
+    )
 
 
 def _check(answer: httpx.Response) -> None:
@@ -211,7 +286,9 @@ def _check(answer: httpx.Response) -> None:
     kind = answer.headers.get("Content-Type", "").partition(";")[0]
     if kind != PROBLEM:
         raise _NotTheService(f"{answer.status_code} with {kind or 'no content type'}")
-    raise Refused(answer.status_code, _document(answer.content))
+    after = answer.headers.get("Retry-After", "")
+    wait_s = float(after) if re.fullmatch("[0-9]+", after) else None  # a date is of no use to us
+    raise Refused(answer.status_code, _document(answer.content), wait_s)
 
 
 def _document(content: bytes | str) -> Json:

@@ -13,7 +13,7 @@ import httpx
 import typer
 
 from cli import loading, outcome
-from cli.client import CallFailed, Json, Refused, Service
+from cli.client import KEY_VARIABLE, CallFailed, Json, Refused, Service, UnusableKey
 from cli.display import (
     DEFAULT_URL,
     URL_VARIABLE,
@@ -41,7 +41,8 @@ Exit status:
 
 app = typer.Typer(
     help="Load CSV files of hospitals into the directory, and see to batches that stopped. "
-    "A batch's id may be shortened to its first characters.",
+    "A batch's id may be shortened to its first characters. A service that asks for a key gets "
+    f"the one that the environment has as {KEY_VARIABLE}.",
     epilog=EXIT_STATUSES,
     no_args_is_help=True,
     add_completion=False,
@@ -79,6 +80,12 @@ def _checked_id(text: str) -> str:
     return text.lower()
 
 
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[!-~]([ -~]{0,253}[!-~])?", name):
+        raise typer.BadParameter("up to 255 ASCII characters, the first and the last no blanks")
+    return name
+
+
 Url = Annotated[
     str,
     typer.Option("--url", envvar=URL_VARIABLE, callback=_checked_url, help="Where the service is."),
@@ -101,12 +108,24 @@ def upload(
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not follow the batch once it is accepted.")
     ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key",
+            metavar="NAME",
+            callback=_checked_name,
+            help="What this upload is called. Given again with the same file, the batch is the one "
+            "that it became; without a name, each upload is another.",
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Load FILE, and follow its batch until it has ended."""
     with _session(url, as_json) as (service, display):
-        accepted = loading.send(service, display, file, skip_invalid=skip_invalid)
+        accepted = loading.send(
+            service, display, file, skip_invalid=skip_invalid, name=idempotency_key
+        )
         if detach:
             display.result(accepted, f"Batch {accepted['batch_id']} is accepted.")
             display.advise(("follow it:", f"watch {accepted['batch_id']}"))
@@ -270,7 +289,11 @@ def correct(
 @contextmanager
 def _session(url: str, as_json: bool) -> Iterator[tuple[Service, Display]]:
     """Open the service and the outputs; turn what can go wrong into a sentence and a status."""
-    service, display = Service(url), Display(url, as_json=as_json)
+    display = Display(url, as_json=as_json)
+    try:
+        service = Service(url, display.tell)
+    except UnusableKey as error:
+        raise typer.BadParameter(str(error)) from None
     try:
         yield service, display
         sys.stdout.flush()

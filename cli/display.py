@@ -198,12 +198,17 @@ def errors_table(errors: list[Json]) -> Table:
 
 def batches_table(batches: list[Json]) -> Table:
     """Return a line for each batch; the start of an id is enough for the other commands."""
-    table = _table("batch", "file", "status", "created>", "failed>", "started", "why it stopped")
+    has_owners = any(batch.get("owner") for batch in batches)
+    owner = ["owner"] * has_owners
+    table = _table(
+        "batch", "file", *owner, "status", "created>", "failed>", "started", "why it stopped"
+    )
     for batch in batches:
         created = f"{batch['processed_hospitals']}/{batch['total_hospitals']}"
         started = batch["created_at"][:19].replace("T", " ") + " UTC"
-        cells = (batch["batch_id"][:8], batch["file_name"], batch["status"], created)
-        _add(table, *cells, batch["failed_hospitals"], started, batch["failure_reason"])
+        cells = [batch["batch_id"][:8], batch["file_name"], *([batch.get("owner")] * has_owners)]
+        cells += [batch["status"], created, batch["failed_hospitals"], started]
+        _add(table, *cells, batch["failure_reason"])
     return table
 
 

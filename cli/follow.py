@@ -4,15 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from cli.client import CallFailed, Json, NoAnswer, Refused, Service
+from cli.client import CallFailed, Json, NoAnswer, Refused, Service, is_to_wait
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 PATIENCE_S = 600.0  # a restart takes seconds, a deployment minutes
 
 
+_GIVEN_UP = "What became of the batch is not known here; it does not need this client to go on."
+
+
 class LostTouch(CallFailed):
-    """Nobody answered for too long; the batch may well go on."""
+    """Nobody answered for too long; what was asked for may well be done, or go on."""
 
 
 def follow(
@@ -28,7 +31,7 @@ def follow(
         LostTouch: After *patience_s* without an answer.
         Refused: The batch is gone (404), or the service does not let it be followed.
     """
-    link = _Link(tell, patience_s)
+    link = Link(tell, patience_s, _GIVEN_UP)
     document: Json = {"hospitals": []}
     last_event_id: str | None = None
     while True:
@@ -51,9 +54,9 @@ def follow(
         except NoAnswer as error:
             link.broke(str(error))
         except Refused as error:
-            if error.status < 500:
+            if error.status < 500 and not is_to_wait(error):
                 raise
-            link.broke(str(error))
+            link.broke(str(error), error.wait_s or 0.0)
 
 
 def merged(document: Json, change: Json) -> Json:
@@ -62,18 +65,25 @@ def merged(document: Json, change: Json) -> Json:
     return change | {"hospitals": [rows[number] for number in sorted(rows)]}
 
 
-class _Link:
-    """The connection's ups and downs: what is said of them, and when to try again."""
+class Link:
+    """The connection's ups and downs: what is said of them, and when to try again.
 
-    def __init__(self, tell: Callable[[str], None], patience_s: float) -> None:
+    Args:
+        tell: Is told, in a sentence, of each.
+        patience_s: How long to try in vain.
+        given_up: What to say then.
+    """
+
+    def __init__(self, tell: Callable[[str], None], patience_s: float, given_up: str) -> None:
         self._tell = tell
         self._patience_s = patience_s
+        self._given_up = given_up
         self._pause_s = FIRST_PAUSE_S
         self._is_down = False
         self._unanswered_since_s: float | None = None
 
     def came(self) -> None:
-        """An event came."""
+        """What was wanted came."""
         self.answered()
         if self._is_down:
             self._tell("Connected again.")
@@ -83,18 +93,17 @@ class _Link:
     def answered(self) -> None:
         self._unanswered_since_s = None
 
-    def broke(self, reason: str) -> None:
+    def broke(self, reason: str, at_least_s: float = 0.0) -> None:
         """Wait before the next try; LostTouch if it has been tried for too long."""
         now_s = time.monotonic()
         if self._unanswered_since_s is None:
             self._unanswered_since_s = now_s
         if now_s - self._unanswered_since_s >= self._patience_s:
-            raise LostTouch(
-                f"{reason} It has been tried for {self._patience_s / 60:g} minutes, so what became "
-                "of the batch is not known here; it does not need this client to go on."
-            )
+            minutes = self._patience_s / 60
+            raise LostTouch(f"{reason} It has been tried for {minutes:g} minutes. {self._given_up}")
         if not self._is_down:
             self._tell(f"{reason} Trying again ...")
         self._is_down = True
-        time.sleep(self._pause_s)  # noqa: TID251 - a program of its own, without an event loop
+        pause_s = max(self._pause_s, min(at_least_s, self._patience_s))
+        time.sleep(pause_s)  # noqa: TID251 - a program of its own, without an event loop
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

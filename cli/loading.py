@@ -1,49 +1,98 @@
 """Sends a file and follows its batch, with what a person is told meanwhile."""
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
-from cli.client import Json, NoAnswer, Refused, Service
+from cli.client import Accepted, Json, NoAnswer, Refused, Service
 from cli.display import Display
-from cli.follow import LostTouch, follow
+from cli.follow import PATIENCE_S, Link, LostTouch, follow
 from cli.interruption import Interrupted
 
+NOT_KNOWN = "Whether the file was taken is not known."
+NOT_NOW = (401, 403, 429)  # tells nothing of what was sent before
 
-def send(service: Service, display: Display, file: Path, *, skip_invalid: bool = False) -> Json:
-    """Upload a file once, and once only; return the progress of the batch that was accepted.
 
-    Refused or NoAnswer if none was, or if nobody knows: that is said, and not tried again.
+def send(
+    service: Service,
+    display: Display,
+    file: Path,
+    *,
+    skip_invalid: bool = False,
+    name: str | None = None,
+    patience_s: float = PATIENCE_S,
+) -> Json:
+    """Upload a file, and again when no answer came; return the progress of its one batch.
+
+    Args:
+        name: What the upload is called: of one name there is one batch. None: as no other.
+        patience_s: How long to try in vain, once it may have arrived.
+
+    Raises:
+        NoAnswer: It never arrived.
+        Refused: There is no batch of it.
+        LostTouch, Interrupted: Nobody knows; how to find out has been said.
     """
-    look = (
-        "The batch may have been accepted all the same: before you upload the file again, look "
-        f"with {display.command('list')}"
-    )
+    name = name or str(uuid4())
+    command = f"upload {shlex.quote(str(file))}"
+    skipping = f"{command} --skip-invalid"
     try:
-        return service.upload(file, skip_invalid=skip_invalid)
+        upload = partial(service.upload, file, name, skip_invalid=skip_invalid)
+        accepted = _answered(upload, Link(display.tell, patience_s, NOT_KNOWN))
     except Refused as refusal:
         if refusal.is_of_rows and not skip_invalid:
-            upload = f"upload {shlex.quote(str(file))} --skip-invalid"
-            refusal.advice.append(("load the sound rows:", upload))
+            refusal.advice.append(("load the sound rows:", skipping))
         raise
-    except NoAnswer as failure:
-        if not failure.may_have_arrived:
-            raise
-        raise NoAnswer(f"{failure} {look}") from failure
-    except Interrupted:
-        display.tell(look)
+    except (Interrupted, LostTouch) as reason:
+        if isinstance(reason, Interrupted):
+            display.tell(NOT_KNOWN)
+        again = f"{skipping if skip_invalid else command} --idempotency-key {shlex.quote(name)}"
+        display.advise(("find out, or load it:", again))
         raise
+    batch_id = accepted.progress["batch_id"]
+    if accepted.is_replay:
+        display.tell(f"This upload was accepted before: its batch is {batch_id}.")
+    return accepted.progress
+
+
+def _answered(upload: Callable[[], Accepted], link: Link) -> Accepted:
+    """Upload until there is an answer that holds for each time it was sent."""
+    is_in_doubt = False
+    while True:
+        try:
+            accepted = upload()
+        except NoAnswer as failure:
+            is_in_doubt = is_in_doubt or failure.may_have_arrived
+            if not is_in_doubt:
+                raise
+            link.broke(str(failure))
+        except Refused as refusal:
+            if is_in_doubt and refusal.status in NOT_NOW:
+                raise LostTouch(f"{refusal} {NOT_KNOWN}") from refusal
+            if not is_in_doubt or refusal.status < 500:
+                raise
+            link.broke(str(refusal), refusal.wait_s or 0.0)
+        else:
+            link.came()
+            return accepted
 
 
 def followed(service: Service, display: Display, batch_id: str) -> Json:
     """Show a batch until it has ended; return its last progress.
 
-    Refused if it is gone; LostTouch, or Interrupted, after saying how to come back.
+    Refused if it is gone or not ours; LostTouch, or Interrupted, after saying how to come back.
     """
     document: Json = {}
     try:
         with display.following() as show:
             for document in follow(service, batch_id, display.tell):
                 show(document)
+    except Refused as refusal:
+        if refusal.status in NOT_NOW:
+            refusal.advice.append(("come back:", f"watch {batch_id}"))
+        raise
     except (Interrupted, LostTouch) as reason:
         if isinstance(reason, Interrupted):
             display.tell("The batch goes on without this command.")

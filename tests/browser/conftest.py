@@ -7,7 +7,10 @@ did not announce: a broken script, or something that the page's content security
 
 import os
 import re
+import signal
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -57,6 +60,37 @@ class Console:
             self._errors.append(text)
 
 
+class OwnService:
+    """A service of its own, that can go away and come back on its port.
+
+    Attributes:
+        settings: It is started with these.
+    """
+
+    def __init__(self, world: World, **settings: Any) -> None:
+        self.world = world
+        self.settings = SETTINGS | settings
+        self._running = world.service(**self.settings)
+        self.url = self._running.url
+        self._port = int(self.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        self._running.kill()
+
+    def stop(self) -> None:
+        self._running.stop()
+
+    def start(self) -> None:
+        self._running = self.world.service(port=self._port, **self.settings)
+
+    def freeze(self) -> None:
+        """Have it say nothing any more, with its connections open."""
+        os.kill(self._running.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self._running.process.pid, signal.SIGCONT)
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = chromium()
@@ -89,6 +123,20 @@ def world(shared_world: World) -> Iterator[World]:
     """The directory, which misbehaves only as this test says."""
     yield shared_world
     shared_world.fault()
+
+
+@pytest.fixture
+def own_world(shared_world: World, tmp_path: Path) -> Iterator[World]:
+    """The shared directory, and services that belong to this test."""
+    world = World(tmp_path, shared_world.directory)
+    yield world
+    world.end()
+    world.fault()
+
+
+@pytest.fixture
+def own_service(own_world: World) -> OwnService:
+    return OwnService(own_world)
 
 
 @pytest.fixture

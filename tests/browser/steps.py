@@ -59,3 +59,9 @@ def held(world: World, batch_id: str) -> list[str]:
 
 def wait_until_held(world: World, batch_id: str, count: int) -> None:
     wait_until(lambda: len(world.hospitals(batch_id)) == count)
+
+
+def pass_time(page: Page, duration: str) -> None:
+    """Let time pass on the page's clock; what the page asked for meanwhile has been sent then."""
+    page.clock.fast_forward(duration)
+    page.evaluate("async () => { await fetch('health'); }")

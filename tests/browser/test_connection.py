@@ -1,55 +1,17 @@
 """What the page says while the service is away, and how it goes on."""
 
-import os
 import re
-import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import SETTINGS, Console
+from tests.browser.conftest import Console, OwnService
 from tests.browser.steps import button, expect_state, fault, held, row, start
-from tests.e2e.conftest import World
 from tests.harness import csv_file
 
 LOST = "Connection lost"
-
-
-class OwnService:
-    """A service of its own, that can go away and come back on its port."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self._running = world.service(**SETTINGS)
-        self.url = self._running.url
-        self._port = int(self.url.rpartition(":")[2])
-
-    def kill(self) -> None:
-        self._running.kill()
-
-    def stop(self) -> None:
-        self._running.stop()
-
-    def start(self) -> None:
-        self._running = self.world.service(port=self._port, **SETTINGS)
-
-    def freeze(self) -> None:
-        """Have it say nothing any more, with its connections open."""
-        os.kill(self._running.process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        os.kill(self._running.process.pid, signal.SIGCONT)
-
-
-@pytest.fixture
-def own_service(shared_world: World, tmp_path: Path) -> Iterator[OwnService]:
-    world = World(tmp_path, shared_world.directory)
-    yield OwnService(world)
-    world.end()
-    world.fault()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.browser.steps import (
     expect_state,
     fault,
     held,
+    pass_time,
     row,
     start,
 )
@@ -171,14 +172,44 @@ def test_of_many_rows_the_first_200_are_in_the_page(page: Page):
     expect(page.get_by_role("button", name="All 250")).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_lost_answer_to_a_start_says_what_is_not_known(page: Page, console):
+def test_a_start_that_did_not_arrive_is_sent_again_for_as_long_as_it_takes(page: Page, console):
     console.foresee("ERR_FAILED")
     choose(page, csv_file(2))
     page.route("**/hospitals/bulk", lambda route: route.abort())
 
     button(page, "Load 2 rows").click()
 
-    expect(page.get_by_role("alert").filter(has_text="is not known")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="sent again by itself")).to_be_visible()
+    expect(page.locator("#start")).to_have_attribute("aria-busy", "true")
+    page.unroute_all()
+    expect_state(page, "Completed")
+
+
+def test_who_chooses_another_file_has_the_one_before_sent_no_more(page: Page, console):
+    console.foresee("ERR_FAILED")
+    page.clock.install()
+    choose(page, csv_file(2))
+    sent: list[str] = []
+    page.route("**/hospitals/bulk", lambda route: (sent.append(""), route.abort()))  # type: ignore[func-returns-value]
+    button(page, "Load 2 rows").click()
+    expect(page.get_by_role("alert").filter(has_text="sent again by itself")).to_be_visible()
+
+    choose(page, csv_file(3))
+    expect(button(page, "Load 3 rows")).to_be_visible()
+    before = len(sent)
+    pass_time(page, "05:00")
+
+    expect(page.locator("#start-problem")).to_be_empty()
+    assert len(sent) == before
+
+
+def test_a_service_without_keys_asks_for_none(page: Page):
+    start(page)
+
+    expect_state(page, "Completed")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("#key-control")).to_be_hidden()
+    expect(page.locator("#batch-about")).not_to_contain_text("by ")
 
 
 def test_a_file_that_could_not_be_checked_is_checked_again_with_one_press(page: Page, console):

@@ -31,15 +31,18 @@ class Scripted:
     Attributes:
         acts: What is left of them.
         asked: Method, path and `Last-Event-ID` of each request.
+        headers: Of each request, by their names in lower case.
     """
 
     acts: list[Act]
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         headers = dict(scope["headers"])
         last_id = headers.get(b"last-event-id")
+        self.headers.append({name.decode(): value.decode() for name, value in headers.items()})
         self.asked.append((scope["method"], scope["path"], last_id and last_id.decode()))
         while (await receive()).get("more_body"):
             pass
@@ -72,12 +75,15 @@ def in_a_thread(app: Any, port: int) -> Iterator[str]:
         thread.join()
 
 
-def answers(document: Any, status: int = 200, kind: str = "application/json") -> Act:
-    """Answer with a document, or with text as it is."""
+def answers(
+    document: Any, status: int = 200, kind: str = "application/json", **headers: str
+) -> Act:
+    """Answer with a document, or with text as it is; `retry_after` is the header Retry-After."""
     body = document if isinstance(document, str) else json.dumps(document)
+    fields = {"content-type": kind, "content-length": str(len(body))} | headers
 
     async def act(send: Send) -> None:
-        headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
+        headers = [(k.replace("_", "-").encode(), v.encode()) for k, v in fields.items()]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body.encode()})
 
@@ -114,6 +120,12 @@ async def nothing_new(send: Send) -> None:
     """Answer 204."""
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body", "body": b""})
+
+
+def refuses(status: int, detail: str = "Not now.", **headers: str) -> Act:
+    """Answer with a problem document of the service."""
+    problem = {"type": "about:blank", "title": "No", "status": status, "detail": detail}
+    return answers(problem, status, "application/problem+json", **headers)
 
 
 def gone() -> Act:

@@ -1,6 +1,7 @@
 """Following a batch over a network and a service that misbehave."""
 
 import re
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from tests.e2e.scripted_service import (
     Act,
     Json,
     answers,
-    drops,
     event,
     gone,
     nothing_new,
     progress,
+    refuses,
     row,
     served,
     streams,
@@ -143,6 +144,16 @@ def test_a_service_that_is_stopping_is_waited_out():
     assert followed.last == DONE
 
 
+def test_a_service_that_asks_to_wait_is_asked_again_no_sooner():
+    begun_s = time.monotonic()
+
+    followed = Followed(refuses(429, "Too many.", retry_after="2"), TO_THE_END)
+
+    assert followed.last == DONE
+    assert followed.told[0].startswith("Too many.")
+    assert time.monotonic() - begun_s >= 2
+
+
 def test_events_that_are_no_json_are_as_good_as_a_broken_connection():
     followed = Followed(streams('event: done\ndata: {"status": "comp\nid: 9\n\n'), TO_THE_END)
 
@@ -215,25 +226,6 @@ def file(tmp_path: Path) -> str:
     path = tmp_path / "two.csv"
     path.write_text("name,address\nAlder House,1 Alder Lane\n")
     return str(path)
-
-
-@pytest.mark.parametrize(
-    "break_",
-    [
-        drops,
-        answers("<html>Timeout</html>", 504, "text/html"),
-        answers("half a docum", 202),
-    ],
-    ids=["dropped", "a gateway's", "garbled"],
-)
-def test_an_upload_without_an_answer_is_not_repeated_and_told_as_uncertain(file: str, break_: Act):
-    with served(break_) as service:
-        ended = run("upload", file, "--url", service.url)
-
-    assert ended.returncode == 3
-    assert "may have been accepted" in ended.stderr
-    assert f"python -m cli list --url {service.url}" in ended.stderr
-    assert len(service.asked) == 1
 
 
 def test_an_upload_that_never_left_is_not_told_as_uncertain(file: str):

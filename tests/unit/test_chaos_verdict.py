@@ -279,6 +279,42 @@ def test_an_abandoned_batch_that_is_kept_all_the_same_is_lost(ledger: Ledger):
     assert [finding.kind for finding in ledger.findings] == [Wrong.LOST]
 
 
+def test_an_upload_that_became_no_batch_may_be_sent_again(ledger: Ledger):
+    assert begun(ledger).would_join(100.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "now", "joins"),
+    [
+        ("processing", 900.0, True),
+        ("completed", 101.0, True),
+        ("completed", 900.0, False),
+        ("resumable", 900.0, False),
+        ("abandoning", 101.0, False),
+    ],
+)
+def test_an_upload_is_sent_again_only_while_the_service_must_know_its_batch(
+    ledger: Ledger, status: str, now: float, joins: bool
+):
+    entry = begun(ledger)
+    ledger.see_kept([seen(status, 100.0)], 100.0)
+
+    assert entry.would_join(now) is joins
+
+
+@pytest.mark.parametrize("change", [{"damaged": True}, {"taken_back": 1}, {"kept": False}])
+def test_an_upload_whose_batch_may_be_gone_is_not_sent_again(
+    ledger: Ledger, change: dict[str, Any]
+):
+    entry = begun(ledger)
+    ledger.see_kept([seen("processing", 100.0)], 100.0)
+
+    for name, value in change.items():
+        setattr(entry, name, value)
+
+    assert not entry.would_join(100.0)
+
+
 def test_a_second_batch_of_one_upload_is_doubled(ledger: Ledger):
     begun(ledger)
     ledger.see_kept([seen("processing", 100.0)], 100.0)

@@ -1,11 +1,25 @@
 // Every request of the page. What all of them must carry goes into `ask`.
 
-/** The service answered, but not with what was asked for; the message is its `detail`. */
+import { anotherKey, presentKey, showing } from "./key.js";
+import { duration } from "./words.js";
+
+const WAIT_S = 5; // when asked to wait without being told how long
+const LONGEST_WAIT_S = 3600;
+
+/**
+ * The service answered, but not with what was asked for; the message is its `detail`.
+ *
+ * `isTold` says that it was the service itself, and no gateway; `waitMs` how long one has to wait
+ * (429), and `refusedKey` which key was shown (401).
+ */
 export class Problem extends Error {
-  constructor(status, told) {
-    super(told?.detail ?? `The service answered ${status} without saying why.`);
-    this.status = status;
+  constructor(answer, told, shownKey) {
+    super(messageOf(answer, told));
+    this.status = answer.status;
     this.errors = told?.errors ?? [];
+    this.isTold = told?.detail !== undefined;
+    this.waitMs = answer.status === 429 ? secondsToWait(answer) * 1000 : null;
+    this.refusedKey = shownKey;
   }
 }
 
@@ -16,8 +30,13 @@ const AT_ONCE = { Prefer: "respond-async" };
 
 export const validate = (file, signal) => json("POST", "validate", { body: form(file), signal });
 
-export const load = (file, skipInvalid) =>
-  json("POST", skipInvalid ? "bulk?skip_invalid=true" : "bulk", { body: form(file), headers: AT_ONCE });
+/** Load a file; `isAgain` under the same name and key, it joins the batch that it became. */
+export const load = (file, skipInvalid, name, isAgain) =>
+  json("POST", skipInvalid ? "bulk?skip_invalid=true" : "bulk", {
+    body: form(file),
+    headers: { ...AT_ONCE, "Idempotency-Key": name },
+    isAsking: !isAgain,
+  });
 
 export const resume = (id) => json("POST", `resume/${segment(id)}`, { headers: AT_ONCE });
 
@@ -33,12 +52,16 @@ export const correct = (id, row, values) =>
     headers: { "Content-Type": "application/json" },
   });
 
-/** Return `{batches, next_cursor}`; no `statuses` are all of them, no `cursor` is the start. */
+/**
+ * Return `{batches, next_cursor}`; no `statuses` are all of them, no `cursor` is the start.
+ *
+ * This and `events` are asked in the background: a refused key is theirs to deal with.
+ */
 export function batches({ statuses, cursor, limit }, signal) {
   const query = new URLSearchParams({ limit });
   for (const status of statuses) query.append("status", status);
   if (cursor) query.set("cursor", cursor);
-  return json("GET", `batches?${query}`, { signal });
+  return json("GET", `batches?${query}`, { signal, isAsking: false });
 }
 
 /** Return the report as a Blob. */
@@ -52,22 +75,37 @@ export const events = (id, lastEventId, signal) =>
   ask("GET", `progress/${segment(id)}/events`, {
     headers: lastEventId ? { "Last-Event-ID": lastEventId } : {},
     signal,
+    isAsking: false,
   });
 
 async function json(method, path, options) {
   return read(await ask(method, path, options), "json");
 }
 
-async function ask(method, path, { body, headers, signal } = {}) {
-  let answer;
+/** Return the answer; a person is asked for a key if one is needed, and then it is sent again. */
+async function ask(method, path, { isAsking = true, ...request } = {}) {
+  for (;;) {
+    const key = presentKey();
+    const answer = await exchange(method, path, request, key);
+    if (answer.ok) return answer;
+    const problem = new Problem(answer, await answer.json().catch(() => null), key);
+    if (problem.status !== 401 || !isAsking || !(await anotherKey(key))) throw problem;
+  }
+}
+
+async function exchange(method, path, { body, headers, signal }, key) {
   try {
-    answer = await fetch(`hospitals/${path}`, { method, body, headers, signal, cache: "no-store" });
+    return await fetch(`hospitals/${path}`, {
+      method,
+      body,
+      headers: { ...headers, ...showing(key) },
+      signal,
+      cache: "no-store",
+    });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Unreachable("The service cannot be reached.", { cause: error });
   }
-  if (answer.ok) return answer;
-  throw new Problem(answer.status, await answer.json().catch(() => null));
 }
 
 async function read(answer, kind) {
@@ -77,6 +115,17 @@ async function read(answer, kind) {
     if (error.name === "AbortError") throw error;
     throw new Unreachable("The service's answer broke off or cannot be read.", { cause: error });
   }
+}
+
+function messageOf(answer, told) {
+  if (answer.status === 401) return "The service needs a key for this.";
+  const detail = told?.detail ?? `The service answered ${answer.status} without saying why.`;
+  return answer.status === 429 ? `${detail} It asks to wait ${duration(secondsToWait(answer))} first.` : detail;
+}
+
+function secondsToWait(answer) {
+  const told = Number(answer.headers.get("Retry-After")) || WAIT_S;
+  return Math.min(Math.max(told, 1), LONGEST_WAIT_S);
 }
 
 function form(file) {

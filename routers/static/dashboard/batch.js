@@ -142,7 +142,8 @@ export class BatchView {
   }
 }
 
-const about = ({ resume_count }) => resume_count ? `, resumed ${count(resume_count, "time")} · ` : " · ";
+const about = ({ owner, resume_count }) =>
+  `${owner ? ` by ${owner}` : ""}${resume_count ? `, resumed ${count(resume_count, "time")}` : ""} · `;
 
 /** Return what to know about the state, in a sentence or two. */
 function reason({ status, failure_reason, current_step, failed_hospitals }) {

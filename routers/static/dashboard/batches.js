@@ -1,8 +1,9 @@
 // The batches of before, newest first, kept fresh while they are shown.
 
 import { batches, Problem } from "./api.js";
-import { backoff, heard, lost, patience } from "./connection.js";
+import { askedToWait, backoff, heard, lost, patience } from "./connection.js";
 import { announce, arrange, byId, dateOf, make, write } from "./dom.js";
+import { keyInTime } from "./key.js";
 import { badge, line, table } from "./table.js";
 import { batchStatuses, batchTone, batchWord, count } from "./words.js";
 
@@ -81,12 +82,20 @@ async function answered(work) {
     return true;
   } catch (error) {
     if (signal.aborted) return true;
-    if (error instanceof Problem && error.status < 500) {
+    if (!(error instanceof Problem) || error.status >= 500) {
+      lost();
+      return false;
+    }
+    if (error.status === 401) {
+      write(byId("batches-note"), "They are shown once the service has a key from you.");
+      await keyInTime(error.refusedKey, signal);
+    } else if (error.status === 429) {
+      await askedToWait(error.waitMs, signal);
+    } else {
       write(byId("batches-note"), error.message);
       return true;
     }
-    lost();
-    return false;
+    return signal.aborted || answered(work);
   }
 }
 
@@ -115,7 +124,7 @@ function lineOf(batch, before) {
     make("a", { href: `#${batch.batch_id}` }, batch.file_name ?? `Batch ${batch.batch_id.slice(0, 8)}`),
     [badge(batchWord(batch.status), batchTone(batch.status)), why(batch)],
     rowsOf(batch),
-    dateOf(batch.created_at),
+    [dateOf(batch.created_at), batch.owner && `by ${batch.owner}`],
   );
   if (!there) return { state, element: cells };
   const hadFocus = there.element.contains(document.activeElement);

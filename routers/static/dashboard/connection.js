@@ -7,37 +7,53 @@ const LONGEST_PAUSE_MS = 15_000;
 
 const banner = byId("connection");
 const wake = new EventTarget();
+const LOST = "lost";
+const ASKED_TO_WAIT = "asked to wait";
 let lastHeard = null;
-let isLost = false;
+let trouble = null;
 
 addEventListener("online", tryNow);
 
 /** Say that the service was heard just now. */
 export function heard() {
   lastHeard = new Date();
-  if (!isLost) return;
-  isLost = false;
+  if (!trouble) return;
+  announce(trouble === LOST ? "Connected again." : "The service answers again.");
+  trouble = null;
   banner.replaceChildren();
   document.body.classList.remove("lost");
-  announce("Connected again.");
 }
 
 /** Say that the service does not answer; what is shown may be old from now on. */
 export function lost() {
-  if (isLost) return;
-  isLost = true;
-  document.body.classList.add("lost");
   const since = lastHeard
     ? [make("strong", {}, "Connection lost."), " Last heard from the service at ", timeOf(lastHeard), ": what is shown may be old."]
     : [make("strong", {}, "The service cannot be reached.")];
-  banner.replaceChildren(
+  show(
+    LOST,
     make("p", {}, ...since, " Batches go on without this page. Trying again by itself."),
     make("button", { type: "button", className: "quiet", onclick: tryNow }, "Try now"),
   );
 }
 
+/** Say that the service wants fewer requests, and wait for as long as it says. */
+export async function askedToWait(ms, signal) {
+  show(
+    ASKED_TO_WAIT,
+    make("p", {}, make("strong", {}, "The service asks to wait."), " Too many requests came at once: what is shown may be old. It goes on by itself."),
+  );
+  await patience(ms, signal);
+}
+
 /** Return whether what is shown may be old. */
-export const mayBeOld = () => isLost;
+export const mayBeOld = () => trouble !== null;
+
+function show(what, ...content) {
+  if (trouble === what) return; // not read out again
+  trouble = what;
+  document.body.classList.add("lost");
+  banner.replaceChildren(...content);
+}
 
 /** Return how long to wait after so many failures in a row, in milliseconds. */
 export function backoff(failures) {

@@ -1,7 +1,8 @@
 // A batch's event stream over fetch, since EventSource can send no header of ours.
 
 import { Problem } from "./api.js";
-import { backoff, heard, lost, patience } from "./connection.js";
+import { askedToWait, backoff, heard, lost, patience } from "./connection.js";
+import { keyInTime } from "./key.js";
 
 const QUIET_MS = 40_000; // the service sends at least a comment every 15 s
 
@@ -10,7 +11,7 @@ const QUIET_MS = 40_000; // the service sends at least a comment every 15 s
  *
  * @param open (lastEventId, signal) -> the stream's answer
  * @param on `event(name, data)` for each event, then one of `ended()`, `gone(problem)` (404) and
- *   `refused(problem)` (another 4xx)
+ *   `refused(problem)` (another 4xx, but none that asks for a key or to wait)
  * @param signal ends it without a word
  */
 export async function follow(open, on, signal) {
@@ -30,8 +31,13 @@ export async function follow(open, on, signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Problem && error.status === 404) return on.gone(error);
-      if (error instanceof Problem && error.status < 500) return on.refused(error);
+      if (error instanceof Problem && error.status < 500) {
+        if (error.status === 404) return on.gone(error);
+        if (error.status === 401) await keyInTime(error.refusedKey, signal);
+        else if (error.status === 429) await askedToWait(error.waitMs, signal);
+        else return on.refused(error);
+        continue;
+      }
     } finally {
       silence.end();
     }

@@ -1,11 +1,14 @@
 // Choosing a file, what is wrong with it, and starting to load it.
 
 import { load, Problem, Unreachable, validate } from "./api.js";
-import { announce, byId, make, whileBusy } from "./dom.js";
+import { backoff, patience } from "./connection.js";
+import { announce, byId, make, whileBusy, write } from "./dom.js";
 import { line, table } from "./table.js";
 import { count } from "./words.js";
 
 const SHOWN = 200;
+// A name belongs to the key that was shown with it: under another key it would be another upload.
+const NOT_KNOWN = "The connection broke before the answer, and the key is not accepted any more: whether the file was taken is not known. Look into the list of batches before you load it again.";
 const MEND = "Mend the file and choose it again";
 
 const panel = byId("checked");
@@ -51,9 +54,13 @@ async function check(chosen, onStarted) {
     const result = await validate(file, signal);
     if (!signal.aborted) tell(file, result, onStarted);
   } catch (error) {
-    if (!signal.aborted) refuse(chosen, error, error instanceof Unreachable && againButton(chosen, onStarted));
+    if (!signal.aborted) refuse(chosen, error, isForNow(error) && againButton(chosen, onStarted));
   }
 }
+
+/** Return whether the same file may well be checked later. */
+const isForNow = (error) =>
+  error instanceof Unreachable || [401, 429].includes(error.status) || error.status >= 500;
 
 async function readable(file) {
   try {
@@ -93,17 +100,45 @@ function startButton(file, result, onStarted) {
 }
 
 async function start(file, skipInvalid, onStarted) {
+  const { signal } = checking;
   const place = byId("start-problem");
   place.textContent = "";
   try {
-    onStarted(await load(file, skipInvalid));
+    const started = await loadOnce(file, skipInvalid, place, signal);
+    if (started) onStarted(started);
   } catch (error) {
+    if (signal.aborted) return;
     if (error instanceof Problem && error.errors.length) refuse(file, error);
-    else place.textContent = error instanceof Unreachable
-      ? "The connection broke before the answer: whether the file was taken is not known. Look into the list of batches before you load it again."
-      : error.message;
+    else place.textContent = error.message;
   }
 }
+
+/** Load a file, and send it again when no answer came: under one name it becomes one batch. */
+async function loadOnce(file, skipInvalid, place, signal) {
+  const name = uploadName();
+  let isInDoubt = false;
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    try {
+      return await load(file, skipInvalid, name, isInDoubt);
+    } catch (error) {
+      isInDoubt ||= mayHaveArrived(error);
+      if (isInDoubt && error.status === 401) throw new Error(NOT_KNOWN);
+      if (!isInDoubt || isFinal(error)) throw error;
+      write(place, "The connection broke before the answer. The file is sent again by itself, and is loaded once, whatever became of it.");
+      await patience(Math.max(backoff(failures), error.waitMs ?? 0), signal);
+    }
+  }
+  return null; // another file was chosen
+}
+
+/** Return a name that no other upload has. `randomUUID` is missing on a page without TLS. */
+const uploadName = () =>
+  `page-${Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+
+const mayHaveArrived = (error) => error instanceof Unreachable || (error.status >= 500 && !error.isTold);
+
+/** Return whether an answer holds for an earlier sending too; "not now" does not. */
+const isFinal = (error) => error instanceof Problem && error.status < 500 && error.status !== 429;
 
 function refuse(file, error, button = false) {
   announce(error.message);
