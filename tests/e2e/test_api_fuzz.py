@@ -41,7 +41,7 @@ REACHED = {
     ("DELETE", "/hospitals/batch/{batch_id}/abandon"): {200, 404, 409},
 }
 # In the service's log; the requests stand there too, and may hold any word.
-UNFORESEEN = re.compile(r"^(?:Traceback|ERROR:|[-\d]+ [:,\d]+ ERROR )", re.M)
+UNFORESEEN = re.compile(r"^(?: *Traceback|\S+ \[(?:error|critical)).*", re.M)
 NOT_HTTP = (400, "text/plain; charset=utf-8")  # uvicorn's own; it never reaches the service
 
 
@@ -77,10 +77,10 @@ def _rests(url: str, is_to_run: bool) -> bool:
 def answered(log: str) -> dict[tuple[str, str], set[int]]:
     """Return the statuses that each method and path were answered with, from the access log."""
     found: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for method, path, status in re.findall(r'"(\w+) (\S+) HTTP/1.1" (\d+)', log):
+    for method, path, status in re.findall(r"method=(\w+) path=(\S+) status=(\d+)", log):
         path = re.sub(r"(progress|resume|batch)/(?!cleanup)[^/?]+", r"\1/{batch_id}", path)
         path = re.sub(r"rows/[^/?]+", "rows/{row}", path)
-        found[method, path.partition("?")[0]].add(int(status))
+        found[method, path].add(int(status))
     return found
 
 

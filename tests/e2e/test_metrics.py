@@ -213,7 +213,7 @@ async def test_odd_requests_make_no_new_series(tmp_path: Path):
                     await client.request(method, path, headers=headers)
         return set(series_of((await client.get("/metrics")).text))
 
-    async with running(tmp_path) as (_, client):
+    async with running(tmp_path, max_requests_per_second=0) as (_, client):
         await odd_requests(client, 3)  # with a scrape, which is counted after it was answered
         known = await odd_requests(client, 3)
         after = await odd_requests(client, 30)

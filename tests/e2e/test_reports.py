@@ -60,6 +60,7 @@ def test_batches_are_listed_newest_first_and_page_by_page(fresh: Server):
     assert newest == {
         "batch_id": failed["batch_id"],
         "file_name": "hospitals.csv",
+        "owner": None,
         "status": "failed",
         "failure_reason": failed["failure_reason"],
         "total_hospitals": 1,
