@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.browser.steps import FAULTY, button, choose, expect_state, fault, held, row, start
-from tests.e2e.conftest import World
+from tests.e2e.conftest import World, wait_until
 from tests.harness import csv_file
 
 WIDE, NARROW, NARROWEST = 1280, 390, 320
@@ -32,9 +32,8 @@ def expect_no_sideways_scrolling(page: Page) -> None:
 
 
 def box(element: Locator) -> FloatRect:
-    """Return where an element that is shown stands, in pixels."""
-    found = element.bounding_box()
-    assert found is not None
+    """Return where an element stands, in pixels; one that is being drawn anew is waited for."""
+    found: FloatRect = wait_until(element.bounding_box)
     return found
 
 

@@ -7,7 +7,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -19,8 +19,8 @@ from directory.calls import Endpoint
 from directory.limits import FixedWindows
 from tests.virtual_time import run_virtual
 
-BATCH = str(uuid4())
-OTHER_BATCH = str(uuid4())
+BATCH = str(UUID(int=1))
+OTHER_BATCH = str(UUID(int=2))
 HOSPITAL = {"name": "General", "address": "1 Main Street"}
 IN_BATCH = HOSPITAL | {"creation_batch_id": BATCH}
 HTML = "text/html; charset=utf-8"

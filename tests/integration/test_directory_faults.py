@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,7 +22,7 @@ import pytest
 from directory.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-BATCH = str(uuid4())
+BATCH = str(UUID(int=1))
 HOSPITAL = {"name": "General", "address": "1 Main Street", "creation_batch_id": BATCH}
 LIST = f"/hospitals/batch/{BATCH}"
 ACTIVATE = f"{LIST}/activate"
