@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -142,9 +143,28 @@ class BadSetting(Exception):
     """A setting that cannot be right; the message names it in one line."""
 
 
+def _check_env_file() -> None:
+    """Raise BadSetting if a line of `.env` is no setting.
+
+    It would be left out with all that it swallows: a quote that is never closed could leave the
+    service without its keys, open to anybody.
+    """
+    try:
+        with open(".env", encoding="utf-8-sig") as file:
+            wrong = [part.original for part in parse_stream(file) if part.error]
+    except OSError:
+        return
+    if wrong:
+        raise BadSetting(
+            f"the file .env cannot be right: line {wrong[0].line} is not NAME=value, or a quote in "
+            "it is not closed."
+        )
+
+
 def load_settings() -> Settings:
     """Return the settings; BadSetting if one cannot be right."""
     try:
+        _check_env_file()
         return Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from models.api import BulkResult, ValidationResult
 from models.errors import (
@@ -21,7 +21,7 @@ from models.errors import (
 )
 from routers.access import CallerDep
 from routers.answers import FINDING, REPLAYED, RUN_RESPONSES, accepted, ended
-from routers.dependencies import AsyncDep, ServiceDep, UploadDep, reply
+from routers.dependencies import AsyncDep, IdempotencyKeyDep, ServiceDep, UploadDep, reply
 from routers.openapi import problems
 from routers.upload_route import FORM_LIMITS, UploadRoute
 from services.batch_service import Upload
@@ -66,22 +66,12 @@ _FORM = {"requestBody": {"content": {"multipart/form-data": {"encoding": _ENCODI
 async def bulk(
     upload: UploadDep,
     respond_async: AsyncDep,
+    idempotency_key: IdempotencyKeyDep,
     caller: CallerDep,
     service: ServiceDep,
     skip_invalid: Annotated[
         bool, Query(description="Load the sound rows of a file that has others too")
     ] = False,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            description="Your name for this upload: sent again with the same file, it is answered "
-            "with the batch that it became, and starts nothing",
-            min_length=1,
-            max_length=255,
-            pattern="^[ -~]+$",
-            examples=["2026-11-23 north.csv"],
-        ),
-    ] = None,
 ) -> Response:
     """Create every row of the file in the directory, then activate them together.
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from config import Settings
 from models.api import EXAMPLE_ID, Progress
 from models.batch import Batch
-from models.errors import BatchNotFound, NotCsv, UploadTooLarge
+from models.errors import BatchNotFound, InvalidRequest, NotCsv, UploadTooLarge
 from routers.access import CallerDep
 from routers.paced_file import PacedFile
 from routers.upload_limit import ORDINARY_BYTES
@@ -44,6 +44,26 @@ async def get_settings(request: Request) -> Settings:
     """Return the settings that the app was made with."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+async def get_idempotency_key(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Your name for this upload: sent again with the same file, it is answered "
+            "with the batch that it became, and starts nothing",
+            min_length=1,
+            max_length=255,
+            pattern="^[ -~]+$",
+            examples=["2026-11-23 north.csv"],
+        ),
+    ] = None,
+) -> str | None:
+    """Read how an upload calls itself; which of two names counts nobody could know."""
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise InvalidRequest("header idempotency-key: Send it once.")
+    return idempotency_key
 
 
 ServiceDep = Annotated[BatchService, Depends(get_service)]
@@ -105,6 +125,7 @@ async def wants_async(
 
 BatchIdDep = Annotated[UUID, Depends(get_batch_id)]
 UploadDep = Annotated[ReceivedFile, Depends(get_upload)]
+IdempotencyKeyDep = Annotated[str | None, Depends(get_idempotency_key)]
 AsyncDep = Annotated[bool, Depends(wants_async)]
 
 

@@ -192,6 +192,7 @@ class BatchService:
                 return Submission(await self._accept(upload, digest))
         if known.file_digest != digest:
             raise KeyReused
+        logger.info("upload sent again", batch_id=str(known.id), status=known.status)
         return Submission(known, is_replay=True)
 
     async def _accept(self, upload: Upload, digest: str | None) -> Batch:

@@ -1,6 +1,7 @@
 """What the service does unasked: go on after a crash, finish abandons, end old batches."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
@@ -99,20 +100,20 @@ class Housekeeping:
 
     async def clean_regularly(self) -> None:
         """Clean up for as long as the service runs, from time to time and when asked."""
+        due_s = clock.now_s() + CLEANUP_INTERVAL_S
         while True:
-            try:
-                async with asyncio.timeout(CLEANUP_INTERVAL_S):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(due_s - clock.now_s()):
                     await self._asked.wait()
-                callers = self._asked_by
-            except TimeoutError:
-                callers = {ANYBODY}
+            callers, self._asked_by = self._asked_by, set()
             self._asked.clear()
-            self._asked_by = set()
-            try:
-                for caller in callers:
+            if clock.now_s() >= due_s:  # however often somebody asks: the others' turn comes too
+                callers, due_s = {ANYBODY}, clock.now_s() + CLEANUP_INTERVAL_S
+            for caller in callers:
+                try:
                     await self._clean(caller)
-            except Exception:
-                logger.exception("cleanup failed", tried_again_in_s=CLEANUP_INTERVAL_S)
+                except Exception:
+                    logger.exception("cleanup failed", tried_again_in_s=CLEANUP_INTERVAL_S)
 
     async def _clean(self, caller: Caller) -> None:
         self._kept = {one: why for one, why in self._kept.items() if one in self._tracker}

@@ -235,6 +235,16 @@ def test_an_upload_name_that_is_none_is_refused(service: Server, name: str):
     assert "idempotency-key" in problem(answer, 422)["detail"].lower()
 
 
+def test_an_upload_has_one_name(service: Server):
+    names = [(b"Idempotency-Key", name) for name in (b"one", b"two")]
+    files = {"file": ("x.csv", csv_file(1).encode(), "text/csv")}
+    headers = [*names, (b"X-API-Key", NORTH.encode())]
+
+    answer = http.post(f"{service.url}/hospitals/bulk", files=files, headers=headers)
+
+    assert problem(answer, 422)["detail"] == "header idempotency-key: Send it once."
+
+
 def test_the_longest_upload_name_is_taken(service: Server):
     batch_id = loaded(service, NORTH, **{"Idempotency-Key": "x" * 255})
 

@@ -120,6 +120,19 @@ def test_the_regular_cleanup_is_for_everybody_and_each_is_told_of_their_own(tmp_
     play(tmp_path, scenario, resumable_retention_hours=0)
 
 
+def test_who_asks_again_and_again_does_not_keep_the_others_from_their_turn(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await stopped(harness, "south", 40)
+
+        for _ in range(5):
+            await harness.service.cleanup(NORTH)
+            await asyncio.sleep(CLEANUP_INTERVAL_S / 2)
+
+        assert batch.id not in harness.service._tracker
+
+    play(tmp_path, scenario, resumable_retention_hours=0)
+
+
 def test_a_key_that_has_enough_batches_waiting_is_refused_and_others_are_not(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         uploads = [harness.upload(csv_file(1, start=n), owner="north") for n in range(1, 8)]

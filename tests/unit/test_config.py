@@ -214,3 +214,43 @@ def test_an_env_file_in_another_encoding_is_refused_in_one_line(tmp_path: Path):
 
     with pytest.raises(BadSetting, match=r"\.env"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'API_KEYS="north:0123456789abcdef\n',
+        "API_KEYS: north:0123456789abcdef\n",
+        "set API_KEYS=north:0123456789abcdef\n",
+        'APP_NAME="x\nAPI_KEYS="north:0123456789abcdef"\n',
+    ],
+)
+def test_a_line_that_is_no_setting_stops_the_start(tmp_path: Path, text: str):
+    """
+    Left out, it would leave the service without its keys.
+    """
+    (tmp_path / ".env").write_text("# the keys\n" + text)
+
+    with pytest.raises(
+        BadSetting, match=r"^the file \.env cannot be right: line \d+ is"
+    ) as refused:
+        load_settings()
+
+    assert "0123456789" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n\n",
+        "\ufeffMAX_ATTEMPTS=2\r\n",
+        'export APP_NAME="a # b"  # c\n',
+        "APP_NAME='two\nlines'\n",
+        "SOMETHING_ELSE\n",
+    ],
+)
+def test_what_such_files_may_hold_is_read(tmp_path: Path, text: str):
+    (tmp_path / ".env").write_text(text, newline="")
+
+    assert load_settings()

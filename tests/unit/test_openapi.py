@@ -83,6 +83,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
         InvalidRequest,
         ShuttingDown,
     },
+    dependencies.get_idempotency_key: {InvalidRequest},
     dependencies.wants_async: set(),
     accept.wants_page: set(),
     reports.get_place: {InvalidRequest},
