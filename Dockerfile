@@ -28,7 +28,7 @@ RUN groupadd --system --gid 10001 app \
 
 # Before the code, so that a change of the code does not copy everything again.
 COPY --from=build /opt/venv /opt/venv
-COPY main.py lifecycle.py config.py ./
+COPY main.py connections.py lifecycle.py config.py ./
 COPY models/ models/
 COPY services/ services/
 COPY routers/ routers/

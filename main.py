@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from config import BadSetting, Settings, load_settings
-from lifecycle import CannotStart, PlainStartFailure, idle_clients_shed, stopped_by_signals
+from connections import guarded_connections
+from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
 from routers import (
     batches,
     bulk,
@@ -163,7 +164,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = service
     service.start(found, sends.open(utc_now()))
     try:
-        async with idle_clients_shed(settings.header_timeout_seconds, settings.body_stall_seconds):
+        async with guarded_connections(
+            settings.header_timeout_seconds, settings.body_timeout_seconds
+        ):
             with stopped_by_signals(service, settings.shutdown_grace_seconds):
                 yield
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scripts.processes import Server, free_port, start_service
@@ -99,6 +100,31 @@ def test_who_does_not_complete_the_head_is_closed(service: Server, head: bytes):
         assert answer(sock) == b""
 
     assert HEAD_S <= time.monotonic() - started < HEAD_S + 5
+
+
+@pytest.mark.parametrize("piece", [b"a: b\r\n" * 1000, b"x" * 5000])
+def test_a_head_without_end_is_refused_before_it_costs_memory(service: Server, piece: bytes):
+    before = psutil.Process(service.process.pid).memory_info().rss
+    with connected(service) as sock:
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\na: ")
+            while sent < 20_000_000:
+                sock.sendall(piece)
+                sent += len(piece)
+        assert answer(sock)[9:12] in (b"431", b"400", b"")
+
+    assert sent < 10_000_000
+    assert psutil.Process(service.process.pid).memory_info().rss < before + 20_000_000
+
+
+def test_a_long_head_that_is_not_too_long_is_taken(service: Server):
+    with connected(service) as sock:
+        head = b"GET /health HTTP/1.1\r\nHost: x\r\na: " + b"x" * 10_000
+        for n in range(0, len(head), 1000):
+            sock.sendall(head[n : n + 1000])
+        sock.sendall(b"\r\n\r\n" + GET)
+        assert answer(sock).startswith(b"HTTP/1.1 200")
 
 
 def test_who_trickles_the_head_is_closed(service: Server):
@@ -197,7 +223,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_closed(
     environment = {
         "HOSPITAL_API_BASE_URL": instant_directory.url,
         "BATCH_STORAGE_DIR": str(tmp_path / "batch_storage"),
-        "BODY_STALL_SECONDS": str(BODY_S),
+        "BODY_TIMEOUT_SECONDS": str(BODY_S),
     }
     arguments = ["tests.e2e.small_buffers", str(port)]  # else the system takes it for the client
     service = Server(arguments, port, "/health", environment, tmp_path / "service.log")

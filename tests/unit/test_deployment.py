@@ -34,7 +34,7 @@ def compose(file: Path) -> dict[str, Any]:
 
 def test_the_image_copies_what_the_service_consists_of_and_nothing_else():
     assert set(copied()) == {
-        *("main.py", "lifecycle.py", "config.py"),
+        *("main.py", "connections.py", "lifecycle.py", "config.py"),
         *("models", "services", "routers", "directory"),
     }
     assert set(LET_THROUGH) == {*copied(), "requirements.txt"}
