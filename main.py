@@ -12,6 +12,7 @@ from config import BadSetting, Settings, load_settings
 from connections import guarded_connections
 from lifecycle import CannotStart, PlainStartFailure, stopped_by_signals
 from routers import (
+    access,
     batches,
     bulk,
     dashboard,
@@ -63,6 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.keys = settings.keys
+    app.state.open_paths = access.open_paths(settings)
     app.state.max_upload_bytes = settings.max_upload_bytes or max(
         MIN_UPLOAD_BYTES, settings.max_csv_size * BYTES_A_ROW
     )
@@ -76,8 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     middleware.install(app, settings)
     app.add_middleware(PlainStartFailure)
-    open_paths = frozenset({"/metrics"}) if settings.metrics_open else frozenset[str]()
-    openapi.install(app, with_keys=bool(settings.keys), open_paths=open_paths)
+    openapi.install(app)
     return app
 
 

@@ -11,14 +11,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config import Settings
-from models.caller import ANYBODY, Caller, caller_of
+from models.caller import ANYBODY, ApiKey, Caller, caller_of
 from models.errors import Unauthorized
+from routers.addresses import path_of
 from routers.problem import from_error
 from routers.upload_limit import has_body
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="hospital-bulk"'}
 
 _OPEN = frozenset({"/", "/health", "/health/ready", "/openapi.json"})
+_METRICS = frozenset({"/metrics"})
 _OPEN_PAGES = ("/dashboard", "/docs", "/redoc")
 
 
@@ -43,23 +45,22 @@ def identified(scope: Scope) -> Caller | None:
     """Return who makes a request, None if no valid key is shown; remembered in its state."""
     state = scope.setdefault("state", {})
     if "caller" not in state:
-        settings: Settings = scope["app"].state.settings
-        keys = settings.keys
+        keys: tuple[ApiKey, ...] = scope["app"].state.keys
         state["caller"] = caller_of(_secret(scope), keys) if keys else ANYBODY
     caller: Caller | None = state["caller"]
     return caller
 
 
+def open_paths(settings: Settings) -> frozenset[str]:
+    """Return the addresses beside the pages that need no key: they tell nothing of batches."""
+    return _OPEN | _METRICS if settings.metrics_open else _OPEN
+
+
 def is_open(scope: Scope) -> bool:
-    """Return whether an address needs no key: it tells nothing of batches."""
-    settings: Settings = scope["app"].state.settings
-    return needs_no_key(scope["path"]) or (settings.metrics_open and scope["path"] == "/metrics")
-
-
-def needs_no_key(path: str) -> bool:
-    """Return whether an address is open however the service is set."""
-    path = path.rstrip("/") or "/"
-    return path in _OPEN or any(path == page or path.startswith(page + "/") for page in _OPEN_PAGES)
+    """Return whether the called address needs no key."""
+    path = path_of(scope).rstrip("/") or "/"
+    is_page = any(path == page or path.startswith(page + "/") for page in _OPEN_PAGES)
+    return is_page or path in scope["app"].state.open_paths
 
 
 async def get_caller(request: Request) -> Caller:

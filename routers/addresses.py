@@ -9,6 +9,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
+def path_of(scope: Scope) -> str:
+    """Return the called path as the routes have it: without that under which a proxy has them."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 class HeadLikeGet:
     """ASGI middleware: HEAD is answered as GET; the server leaves the body out.
 

@@ -8,8 +8,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from models.errors import Forbidden
-from routers.access import identified
-from routers.dependencies import SettingsDep
+from routers.access import identified, is_open
 from routers.openapi import problems
 from services.meters import Meters
 
@@ -41,10 +40,10 @@ async def get_meters(request: Request) -> Meters:
     return meters
 
 
-async def check_reader(request: Request, settings: SettingsDep) -> None:
+async def check_reader(request: Request) -> None:
     """Forbid what the metrics tell of everybody to those who do not see everything."""
     caller = identified(request.scope)
-    if not settings.metrics_open and not (caller and caller.sees_all):
+    if not is_open(request.scope) and not (caller and caller.sees_all):
         raise Forbidden
 
 

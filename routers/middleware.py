@@ -1,7 +1,6 @@
 """What every request goes through on its way to an endpoint, and its answer on the way back."""
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from config import Settings
 from routers.access import Access, identified
@@ -9,7 +8,7 @@ from routers.addresses import HeadLikeGet
 from routers.rate_limit import RateLimit
 from routers.request_id import RequestId
 from routers.request_meters import RequestMeters
-from routers.security import CROSS_ORIGIN, SecurityHeaders, TrustedHosts
+from routers.security import CROSS_ORIGIN, CrossOrigin, SecurityHeaders, TrustedHosts
 from routers.upload_limit import UploadLimit
 
 
@@ -32,8 +31,8 @@ def install(app: FastAPI, settings: Settings) -> None:
     )
     if settings.trusted_hosts:
         app.add_middleware(TrustedHosts, names=settings.trusted_hosts)
+    if settings.cors_origins:  # it answers preflights itself: those show no key
+        app.add_middleware(CrossOrigin, allow_origins=settings.cors_origins, **CROSS_ORIGIN)
     app.add_middleware(RequestMeters, routes=app.routes, meters=app.state.meters)
     app.add_middleware(RequestId)
-    if settings.cors_origins:  # it answers preflights itself: those show no key
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CROSS_ORIGIN)
     app.add_middleware(SecurityHeaders)

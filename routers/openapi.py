@@ -15,7 +15,7 @@ from models.errors import (
     Unauthorized,
     UploadTooLarge,
 )
-from routers.access import CHALLENGE, needs_no_key
+from routers.access import CHALLENGE
 from routers.problem import MEDIA_TYPE, problem_of
 from routers.rate_limit import NOT_LIMITED
 
@@ -53,21 +53,15 @@ def problems(*errors: BulkError) -> dict[int | str, Any]:
     return {status: _documented(list(examples)) for status, examples in grouped}
 
 
-def install(app: FastAPI, *, with_keys: bool, open_paths: frozenset[str] = frozenset()) -> None:
-    """Complete the document that *app* serves.
-
-    Args:
-        app: The application.
-        with_keys: The operator has set keys, so that calls need one.
-        open_paths: What needs none all the same, beside what is open in every service.
-    """
+def install(app: FastAPI) -> None:
+    """Complete the document that *app* serves; with keys set it says which calls need one."""
     generate = app.openapi
 
     def openapi() -> Json:
         if app.openapi_schema is None:
             document = generate()
-            if with_keys:
-                _lock(document, open_paths)
+            if app.state.keys:
+                _lock(document, app.state.open_paths)
             _complete(document)
         assert app.openapi_schema is not None
         return app.openapi_schema
@@ -143,7 +137,7 @@ def _lock(document: Json, open_paths: frozenset[str]) -> None:
     """Say that operations need a key, and how it is shown."""
     document["components"]["securitySchemes"] = _SCHEMES
     for _, path, operation in operations(document):
-        if not needs_no_key(path) and path not in open_paths:
+        if path not in open_paths:
             operation["security"] = [{scheme: []} for scheme in _SCHEMES]
             operation["responses"] |= {str(s): r for s, r in problems(Unauthorized()).items()}
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.caller import Caller
 from models.errors import TooManyRequests
+from routers.addresses import path_of
 from routers.problem import from_error
 
 NOT_LIMITED = frozenset({"/health", "/health/ready"})  # else a busy caller makes it look ill
@@ -44,7 +45,7 @@ class RateLimit:
             await from_error(TooManyRequests(), scope["path"])(scope, receive, send)
 
     async def _is_taken(self, scope: Scope) -> bool:
-        if self._limit is None or scope["type"] != "http" or scope["path"] in NOT_LIMITED:
+        if self._limit is None or scope["type"] != "http" or path_of(scope) in NOT_LIMITED:
             return True
         return await self._limiter.hit(self._limit, *self._who(scope))
 

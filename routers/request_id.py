@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from routers.addresses import path_of
 from routers.problem import unforeseen
 from services.logs import get_logger
 
@@ -97,5 +98,5 @@ class _Exchange:
             keys["caller"] = caller.name
         if self._client_left:
             keys["client_left"] = True
-        log = logger.debug if path in _PROBED else logger.info
+        log = logger.debug if path_of(self._scope) in _PROBED else logger.info
         log("request", **keys)

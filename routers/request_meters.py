@@ -8,6 +8,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from routers.addresses import path_of
 from services.meters import Meters
 
 OTHER = "other"
@@ -60,7 +61,7 @@ class RequestMeters:
 
     def _route(self, scope: Scope) -> str:
         """Return the template of the called path; `OTHER` if there is nothing at it."""
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         if path in self._literal:
             return path
         for matcher, template in self._templates:

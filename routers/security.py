@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from routers.addresses import path_of
 from routers.problem import plain
 
 _ON_EVERY_ANSWER = {
@@ -62,6 +65,20 @@ def policy(**sources: str) -> str:
     return "; ".join(f"{name.replace('_', '-')} {of}" for name, of in (closed | sources).items())
 
 
+class CrossOrigin(CORSMiddleware):
+    """Starlette's, with a refused preflight told as every error is."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        return response if response.status_code == 200 else _Refused()
+
+
+class _Refused(Response):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = "Pages of this origin, or with this method or these headers, may not call."
+        await plain(scope["path"], 400, detail, {"Vary": "Origin"})(scope, receive, send)
+
+
 class SecurityHeaders:
     """ASGI middleware: no answer is guessed at, framed, kept or told to other hosts.
 
@@ -100,7 +117,7 @@ class TrustedHosts:
         self._ends = tuple(_bare(name[1:]) for name in names if name.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _ANY_HOST or self._is_trusted(scope):
+        if scope["type"] != "http" or path_of(scope) in _ANY_HOST or self._is_trusted(scope):
             await self._app(scope, receive, send)
         else:
             detail = "The service is not called by this name: use one of those it was given."

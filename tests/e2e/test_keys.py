@@ -313,3 +313,16 @@ def test_the_batches_of_a_key_that_wait_are_bounded(instant_directory: Server, t
         assert int(refused.headers["Retry-After"]) >= 1
     finally:
         service.kill()
+
+
+@pytest.mark.parametrize("root", ["/docs", "/dashboard", "/bulk"])
+async def test_a_path_that_a_proxy_puts_before_all_others_opens_nothing(root: str):
+    app = create_app(Settings(_env_file=None, api_keys=KEYS))
+    transport = httpx.ASGITransport(app, root_path=root)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as client:
+        statuses = [
+            (await client.get(root + path)).status_code
+            for path in ("/hospitals/batches", "/hospitals/validate", "/health", "/dashboard")
+        ]
+
+    assert statuses == [401, 401, 200, 200]

@@ -169,14 +169,14 @@ async def test_a_named_origin_may_call_with_a_key_and_read_what_it_needs():
             },
         )
         refused = await http.get("/hospitals/batches", headers={"Origin": ORIGIN})
-        broken = await http.get("/broken", headers={"Origin": ORIGIN, "X-API-Key": KEY})
+        nothing = await http.get("/nothing", headers={"Origin": ORIGIN, "X-API-Key": KEY})
 
     assert preflight.status_code == 200
     assert preflight.headers["Access-Control-Allow-Origin"] == ORIGIN
     methods = preflight.headers["Access-Control-Allow-Methods"]
     assert {"GET", "HEAD", "POST", "PATCH", "DELETE"} <= set(methods.split(", "))
-    assert (refused.status_code, broken.status_code) == (401, 500)
-    for answer in (refused, broken):
+    assert (refused.status_code, nothing.status_code) == (401, 404)
+    for answer in (refused, nothing):
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
         assert "Origin" in answer.headers["Vary"]
         assert "Access-Control-Allow-Credentials" not in answer.headers
@@ -200,6 +200,9 @@ async def test_another_origin_is_told_nothing(origin: str):
         call = await http.get("/health", headers={"Origin": origin})
 
     assert preflight.status_code == 400
+    assert preflight.headers["Content-Type"] == "application/problem+json"
+    assert preflight.json()["instance"] == preflight.request.url.path
+    assert "X-Request-ID" in preflight.headers
     for answer in (preflight, call):
         assert "Access-Control-Allow-Origin" not in answer.headers
 
