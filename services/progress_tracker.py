@@ -57,6 +57,7 @@ class ProgressTracker:
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._dirty: set[UUID] = set()
+        self._check: asyncio.Task[None] | None = None
         self._writers: dict[UUID, asyncio.Task[None]] = {}
 
     def __contains__(self, batch_id: UUID) -> bool:
@@ -181,12 +182,14 @@ class ProgressTracker:
         self.watchers.tell(batch.id)
 
     async def check_writable(self) -> bool:
-        """Return whether a checkpoint could be written now."""
-        try:
-            await asyncio.to_thread(self._storage.check_writable)
-        except StorageError:
-            return False
-        return True
+        """Return whether a checkpoint could be written now.
+
+        However many ask at a time, one thread writes: the others are for checkpoints.
+        """
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(asyncio.to_thread(self._storage.check_writable))
+        await asyncio.wait({self._check})
+        return self._check.exception() is None
 
     async def flush(self) -> None:
         """Write at once what is still to be written; what fails is logged and left."""

@@ -15,7 +15,7 @@ from scripts.processes import Server, free_port, start_service
 from tests.e2e.conftest import INSTANT, http, upload, wait_until
 from tests.e2e.test_events import connections
 
-HEAD_S = 1.0
+HEAD_S = 1.5
 BODY_S = 1.5
 PACE_S = 0.1
 FORM = (
@@ -155,7 +155,7 @@ def test_a_client_that_asks_again_and_again_is_never_closed(service: Server):
         deadline = time.monotonic() + 3 * HEAD_S
         while time.monotonic() < deadline:
             sock.sendall(GET[:20])
-            time.sleep(0.2 * HEAD_S)  # noqa: TID251 - slow, but in time
+            time.sleep(PACE_S)  # noqa: TID251 - a sender's pace
             sock.sendall(GET[20:])
             assert answer(sock).startswith(b"HTTP/1.1 200")
 

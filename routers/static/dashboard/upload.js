@@ -138,7 +138,8 @@ const uploadName = () =>
 const mayHaveArrived = (error) => error instanceof Unreachable || (error.status >= 500 && !error.isTold);
 
 /** Return whether an answer holds for an earlier sending too; "not now" does not. */
-const isFinal = (error) => error instanceof Problem && error.status < 500 && error.status !== 429;
+const isFinal = (error) =>
+  error instanceof Problem && error.isTold && error.status < 500 && error.status !== 429;
 
 function refuse(file, error, button = false) {
   announce(error.message);
