@@ -51,8 +51,10 @@ def _keys_of_file(value: Any) -> Any:
         return value
     try:
         return read_keys(Path(value).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the file cannot be read ({type(error).__name__})") from None
+    except OSError as error:
+        raise ValueError(f"the file {value} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {value} cannot be read: save it as UTF-8") from None
 
 
 def _origin(value: str) -> str:
@@ -168,7 +170,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = str(first["loc"][0]).upper()
         reason = first["msg"].removeprefix("Value error, ")
         raise BadSetting(f"{name} cannot be right: {reason}.") from None
     except UnicodeDecodeError:

@@ -49,7 +49,8 @@ def read_keys(text: str) -> tuple[ApiKey, ...]:
     Raises:
         ValueError: What is wrong, without any secret.
     """
-    keys = tuple(_read_key(part) for part in re.split(r"[,\n]", text) if part.strip())
+    parts = [part for part in re.split(r"[,\n]", text) if part.strip()]
+    keys = tuple(_read_key(part, number) for number, part in enumerate(parts, 1))
     if not keys:
         raise ValueError("it names no key: write name:secret, or leave it empty")
     return all_different(keys)
@@ -69,11 +70,12 @@ def caller_of(secret: bytes, keys: Iterable[ApiKey]) -> Caller | None:
     return Caller(matching[0], matching[0].startswith(ADMIN_PREFIX)) if matching else None
 
 
-def _read_key(part: str) -> ApiKey:
+def _read_key(part: str, number: int) -> ApiKey:
     name, colon, secret = part.strip().partition(":")
     if not colon or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
         raise ValueError(
-            "each key must be name:secret, the name of up to 64 letters, digits and . _ -"
+            "each key must be name:secret, the name of up to 64 letters, digits and . _ -, and "
+            f"number {number} is not"
         )
     if len(secret) < MIN_SECRET_CHARS or not re.fullmatch(r"[!-~]+", secret):
         raise ValueError(

@@ -204,6 +204,13 @@ class BatchRunner:
 
     async def _settle(self, run: Run) -> None:
         wait_s = run.settling.wait_s(clock.now_s())
+        unclear = [row for row in run.batch.rows if row.status is RowStatus.VERIFYING]
+        logger.info(
+            "settling: what was sent may still arrive",
+            seconds=round(wait_s, 1),
+            rows=[row.hospital.row for row in unclear],
+            reasons=sorted({row.error for row in unclear if row.error}),
+        )
         self._tracker.set_step(run.batch, _settling(run.batch), clock.now_s() + wait_s)
         await run.unless_stopped(self._directory.waker.pause(wait_s))
 

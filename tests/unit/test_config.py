@@ -254,3 +254,15 @@ def test_what_such_files_may_hold_is_read(tmp_path: Path, text: str):
     (tmp_path / ".env").write_text(text, newline="")
 
     assert load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CORS_ORIGINS", "desk.example.org"), ("TRUSTED_HOSTS", "a,http://b")]
+)
+def test_a_list_with_a_wrong_part_is_called_by_its_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadSetting, match=f"^{name} cannot be right: each must be"):
+        load_settings()
