@@ -105,8 +105,8 @@ class DirectoryWaker:
         since_s = clock.now_s() if failing_since_s is None else failing_since_s
         if self._told_waiting_s is None:
             self._told_waiting_s = since_s
-            met = None if failing_since_s is None else reason
-            logger.info("waiting for the directory", met=met)
+            met = {} if failing_since_s is None else {"met": reason}
+            logger.info("waiting for the directory", **met)
         with self._waited_for(since_s):
             await self._wake(since_s + self._wake_timeout_s, reason)
 
