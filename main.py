@@ -121,7 +121,9 @@ def build_service(
     )
     waker = DirectoryWaker(api, settings.wake_timeout_seconds, tracker.watchers.tell_all)
     directory = PatientDirectory(api, lanes, waker, meters)
-    policy = RunPolicy(settings.settle_seconds, settings.max_attempts)
+    policy = RunPolicy(
+        settings.settle_seconds, settings.max_attempts, settings.max_concurrent_requests
+    )
     runner = BatchRunner(directory, tracker, policy, meters)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
     claims = Claims()
@@ -134,9 +136,8 @@ def build_service(
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,
         validate_rows=settings.max_csv_size,
-        bulk_rows=min(
-            settings.max_csv_size, settings.directory_batch_limit, settings.directory_capacity
-        ),
+        bulk_rows=settings.max_csv_size,
+        part_rows=settings.directory_batch_limit,
         max_batches=settings.max_queued_batches,
         max_batches_per_owner=settings.max_batches_per_caller,
         shutdown_grace_s=settings.shutdown_grace_seconds,

@@ -17,7 +17,8 @@ from uuid import uuid4
 import uvloop
 
 from benchmarks.rig import csv_file
-from models.batch import Batch, BatchStatus, Row
+from models.batch import Batch, BatchStatus
+from models.row import Row, Rows
 from services.csv_processor import read_csv
 from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles
@@ -62,7 +63,7 @@ async def _measure(folder: Path) -> dict[str, float]:
 
     async def checkpoints() -> None:
         now = datetime.now(UTC)
-        batch = Batch(uuid4(), "http://directory.test", list(rows), now, now)
+        batch = Batch(uuid4(), "http://directory.test", Rows(rows), now, now)
         await tracker.add(batch)
         for _ in range(20):
             await tracker.announce(batch, BatchStatus.INITIALIZING)

@@ -1,43 +1,15 @@
-"""A batch and its rows: statuses, the moves between them, and what follows from them.
+"""A batch: its statuses, the moves between them, and what follows from its rows.
 
 Counts, percentages and "may it be resumed" are derived from the rows, never stored beside them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from models.hospital import HospitalRow
-
-
-class RowStatus(StrEnum):
-    """Where one row stands in the directory."""
-
-    PENDING = "pending"  # never sent, or proved absent: may be sent
-    PROCESSING = "processing"  # its create is under way
-    VERIFYING = "verifying"  # sent, outcome unknown: looked up before it is sent again
-    CREATED = "created"  # the directory gave an id; inactive until the batch is activated
-    CREATED_AND_ACTIVATED = "created_and_activated"
-    FAILED = "failed"  # refused with 422, out of tries, or skipped
-
-
-ROW_MOVES: dict[RowStatus, frozenset[RowStatus]] = {
-    RowStatus.PENDING: frozenset(
-        {RowStatus.PROCESSING, RowStatus.CREATED, RowStatus.FAILED, RowStatus.VERIFYING}
-    ),
-    RowStatus.PROCESSING: frozenset(
-        {RowStatus.PENDING, RowStatus.VERIFYING, RowStatus.CREATED, RowStatus.FAILED}
-    ),
-    RowStatus.VERIFYING: frozenset({RowStatus.PENDING, RowStatus.CREATED, RowStatus.FAILED}),
-    # The directory forgets: it restarts, or drops its oldest rows.
-    RowStatus.CREATED: frozenset({RowStatus.VERIFYING, RowStatus.CREATED_AND_ACTIVATED}),
-    RowStatus.CREATED_AND_ACTIVATED: frozenset({RowStatus.VERIFYING, RowStatus.CREATED}),
-    # A resume sends again what ran out of tries; a list may show it after all.
-    RowStatus.FAILED: frozenset({RowStatus.PENDING, RowStatus.CREATED, RowStatus.VERIFYING}),
-}
-
-DONE_ROWS = frozenset({RowStatus.CREATED, RowStatus.CREATED_AND_ACTIVATED})
+from models.row import DONE_ROWS, IllegalMove, Row, Rows, RowStatus
 
 
 class BatchStatus(StrEnum):
@@ -89,75 +61,17 @@ STOPPED = frozenset({BatchStatus.RESUMABLE, BatchStatus.FAILED})
 INTERRUPTED = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING, BatchStatus.ACTIVATING})
 
 
-class IllegalMove(Exception):
-    """A status was to change in a way that the tables above do not allow: a defect here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a batch and what became of it.
-
-    Attributes:
-        hospital: What the file says.
-        status: Where it stands.
-        hospital_id: The directory's id, while it is created.
-        error: Why it failed or is unclear, in words.
-        refused: The directory refused its content with 422: a resume does not send it again.
-        skipped: Its content breaks the rules of files: it is never sent.
-        seconds: Time its creates took so far, in seconds, over all runs.
-    """
-
-    hospital: HospitalRow
-    status: RowStatus = RowStatus.PENDING
-    hospital_id: int | None = None
-    error: str | None = None
-    refused: bool = False
-    skipped: bool = False
-    seconds: float = 0.0
-
-    @property
-    def is_done(self) -> bool:
-        return self.status in DONE_ROWS
-
-    @property
-    def is_excluded(self) -> bool:
-        """The directory has none of it and is sent none of it, until it is corrected."""
-        return self.refused or self.skipped
-
-    def corrected(self, hospital: HospitalRow) -> "Row":
-        """Return the excluded row with another content, to be sent."""
-        return Row(hospital, seconds=self.seconds)
-
-    def moved(
-        self,
-        status: RowStatus,
-        *,
-        hospital_id: int | None = None,
-        error: str | None = None,
-        refused: bool = False,
-        seconds: float = 0.0,
-    ) -> "Row":
-        """Return the row in *status*, with *seconds* added; IllegalMove if it may not go there."""
-        if status is not self.status and status not in ROW_MOVES[self.status]:
-            raise IllegalMove(f"row {self.hospital.row}: {self.status} -> {status}")
-        return replace(
-            self,
-            status=status,
-            hospital_id=hospital_id,
-            error=error,
-            refused=refused,
-            seconds=self.seconds + seconds,
-        )
-
-
 @dataclass(slots=True)
 class Batch:
     """One uploaded file on its way into the directory.
 
+    A file that has more rows than a directory batch may have is sent in parts, numbered from 0 in
+    file order: each has directory batches of its own.
+
     Attributes:
         id: The service's batch id, and the `creation_batch_id` of its first directory batch.
         directory_url: The directory that its rows went to; no other may be resumed into.
-        rows: In file order; row n stands at index n - 1.
+        rows: In file order.
         created_at: When it was accepted (UTC).
         updated_at: When it last changed (UTC, wall clock: it must survive a restart).
         changed_s: The same in monotonic seconds of this process, for its age.
@@ -169,10 +83,13 @@ class Batch:
         resume_count: Runs after the first, asked for or automatic.
         cancelled: Somebody wants no further row sent: no restart goes on with it.
         auto_resumes: Automatic runs that sent a row, since a row was last created.
-        doubtful: Some exchange had an unknown outcome, or a process died while it ran.
-        unsettled: Something sent may still be applied: settle before deleting or activating.
-        directory_batches: How many directory batches may hold its rows. More than one only after
+        part_rows: Rows of each part but the last; None: the whole file is one part.
+        opened_parts: How many parts, from the first on, may have a row in the directory.
+        further: Part -> how many directory batches it has beyond its first. It has some only after
             rows lacked beside an active one: nothing can be added to that directory batch.
+        doubtful: Parts of which some exchange had an unknown outcome, or a process died meanwhile.
+        unsettled: Those of which something sent may still be applied: settle before deleting or
+            activating.
         seconds: Time its runs took, in seconds, up to `running_since`.
         running_since: Monotonic time of the present run's start, in seconds; None at rest.
         step: What is being done right now, for a person; empty at rest.
@@ -181,7 +98,7 @@ class Batch:
 
     id: UUID
     directory_url: str
-    rows: list[Row]
+    rows: Rows
     created_at: datetime
     updated_at: datetime
     status: BatchStatus = BatchStatus.INITIALIZING
@@ -193,9 +110,11 @@ class Batch:
     resume_count: int = 0
     cancelled: bool = False
     auto_resumes: int = 0
-    doubtful: bool = False
-    unsettled: bool = False
-    directory_batches: int = 1
+    part_rows: int | None = None
+    opened_parts: int = 1
+    further: Mapping[int, int] = field(default_factory=dict)
+    doubtful: frozenset[int] = frozenset()
+    unsettled: frozenset[int] = frozenset()
     seconds: float = 0.0
     changed_s: float = field(default=0.0, compare=False)
     running_since: float | None = field(default=None, compare=False)
@@ -203,21 +122,48 @@ class Batch:
     step_ends_s: float | None = field(default=None, compare=False)
 
     @property
-    def directory_batch_ids(self) -> tuple[UUID, ...]:
-        """The directory batches that may hold its rows; rows are sent to the last one."""
-        further = range(1, self.directory_batches)
-        return (self.id, *(uuid5(self.id, str(number)) for number in further))
+    def parts(self) -> int:
+        """How many parts the file has."""
+        return -(-len(self.rows) // (self.part_rows or len(self.rows)))
+
+    def part_of(self, number: int) -> int:
+        """Return the part that row *number* is in."""
+        return (number - 1) // (self.part_rows or len(self.rows))
+
+    def rows_of(self, part: int) -> list[Row]:
+        """Return the rows of one part, in file order."""
+        size = self.part_rows or len(self.rows)
+        return self.rows[part * size : (part + 1) * size]
+
+    def directory_batch_ids(self, part: int) -> tuple[UUID, ...]:
+        """Return the directory batches that a part may have rows in; it sends to the last one.
+
+        That of a file which fits into one has the batch's own id.
+        """
+        first = uuid5(self.id, f"part {part}") if part else self.id
+        further = range(1, self.further.get(part, 0) + 1)
+        return (first, *(uuid5(first, str(number)) for number in further))
+
+    @property
+    def opened_directory_batch_ids(self) -> list[UUID]:
+        """All directory batches that may hold rows of it."""
+        return [one for part in range(self.opened_parts) for one in self.directory_batch_ids(part)]
 
     def row(self, number: int) -> Row:
         return self.rows[number - 1]
 
     @property
     def created_count(self) -> int:
-        return sum(row.is_done for row in self.rows)
+        return self.rows.count(*DONE_ROWS)
 
     @property
     def failed_count(self) -> int:
-        return sum(row.status is RowStatus.FAILED for row in self.rows)
+        return self.rows.count(RowStatus.FAILED)
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether rows are not created that the directory is to have."""
+        return len(self.rows) > self.created_count + self.rows.skipped
 
     @property
     def lacking(self) -> list[Row]:
@@ -230,8 +176,8 @@ class Batch:
 
     @property
     def is_activated(self) -> bool:
-        active = RowStatus.CREATED_AND_ACTIVATED
-        return all(row.status is active for row in self.rows if not row.skipped)
+        active = self.rows.count(RowStatus.CREATED_AND_ACTIVATED)
+        return active == len(self.rows) - self.rows.skipped
 
     @property
     def first_open_row(self) -> int:
@@ -250,4 +196,4 @@ class Batch:
 
     def snapshot(self, now_s: float) -> "Batch":
         """Return a copy that later changes do not touch, its times as of *now_s*."""
-        return replace(self, rows=list(self.rows), seconds=self.elapsed_seconds(now_s))
+        return replace(self, rows=self.rows.copy(), seconds=self.elapsed_seconds(now_s))

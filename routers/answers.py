@@ -1,11 +1,13 @@
 """What an upload, a resume and a cancel answer with, and how the document says so."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Response
 
 from models.api import EXAMPLE_FINDING, EXAMPLE_ID, BulkResult, Progress
-from models.batch import Batch, Row
+from models.batch import Batch
+from models.row import Row
 from models.validation import Finding
 from routers.dependencies import progress_of, reply
 from services import clock
@@ -55,7 +57,7 @@ def accepted(service: BatchService, batch: Batch, *, asked_for: bool = False) ->
     return reply(progress_of(service, batch), 202, headers)
 
 
-def ended(batch: Batch, rows: list[Row]) -> Response:
+def ended(batch: Batch, rows: Sequence[Row]) -> Response:
     """Return 200 with what became of the batch's *rows*."""
     return reply(BulkResult.of(batch, rows, clock.now_s()), 200, _location(batch))
 

@@ -108,7 +108,7 @@ class Feed:
             elif not await self._wait():
                 yield KEEP_ALIVE
 
-    def _hear(self) -> None:
+    def _hear(self, _row: int | None) -> None:
         """Tell soon that something changed."""
         if self._due is None:
             at_s = max(self._told.at_s + self._pause_s, clock.now_s() + GATHER_S)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from models.api import EXAMPLE_CURSOR, BatchList, BatchSummary, Difference, Verification
-from models.batch import BatchStatus, Row, RowStatus
+from models.batch import BatchStatus
 from models.errors import (
     BatchConflict,
     BatchNotFound,
@@ -16,6 +16,7 @@ from models.errors import (
     InvalidRequest,
     ShuttingDown,
 )
+from models.row import Row, RowStatus
 from routers.access import CallerDep
 from routers.dependencies import BatchIdDep, ServiceDep, reply
 from routers.openapi import problems

@@ -4,12 +4,14 @@ Nothing is forgotten before the directory says that it has none of the batch's h
 is deleted while one of them may be active.
 """
 
-from collections.abc import Set
+import math
+from dataclasses import dataclass
 from typing import assert_never
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
+from models.hospital import ListedHospital
 from models.outcome import Absent, Deleted, NotSent, RateLimited, Unexpected, Unknown
 from services import clock
 from services.logs import get_logger
@@ -18,7 +20,8 @@ from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, listing, not_deleted, turned_away
 from services.settling import Settling
 
-MAX_DELETES = 5  # of one batch, one after the other, before it is left for later
+MAX_DELETES = 5  # of all parts of one batch, one after the other, before it is left for later
+FRESH_S = 10.0  # a part is looked at again before it is deleted if that was longer ago
 
 logger = get_logger(__name__)
 
@@ -57,57 +60,102 @@ class Abandonment:
 
     async def _abandon(self, batch: Batch) -> int:
         await self._directory.waker.wake_if_quiet()
-        settling = Settling(self._settle_s, in_doubt=batch.doubtful)
+        parts = [
+            _Part(number, Settling(self._settle_s, in_doubt=number in batch.doubtful))
+            for number in range(batch.opened_parts)
+        ]
         deleted: set[int] = set()
         deletes = 0
         while True:
-            look = await self._directory.look(batch)
-            settling.looked(look.sent_s, look.answered_s)
-            active = [hospital.id for hospital in look.hospitals if hospital.active]
-            if active:
-                raise BatchConflict(
-                    f"Hospitals of the batch are active in the directory (ids {listing(active)}), "
-                    "and active ones are never deleted: delete them there first."
-                )
-            if not settling.is_settled:
-                await self._directory.waker.pause(settling.wait_s(clock.now_s()))
-            elif look.hospitals:
-                deletes += 1
-                if deletes > MAX_DELETES:
-                    raise not_deleted(MAX_DELETES)
-                deleted |= {hospital.id for hospital in look.hospitals}
-                await self._delete(batch, {h.batch_id for h in look.hospitals}, settling)
-            else:
+            await self._examine(batch, parts)
+            filled = [part for part in parts if part.hospitals]
+            if not filled:
                 await self._tracker.forget(batch)
                 logger.info("batch abandoned", hospitals_deleted=len(deleted))
                 return len(deleted)
+            deletes += 1
+            if deletes > MAX_DELETES:
+                raise not_deleted(MAX_DELETES)
+            deleted |= {hospital.id for part in filled for hospital in part.hospitals}
+            await self._delete(batch, filled)
 
-    async def _delete(self, batch: Batch, filled: Set[UUID | None], settling: Settling) -> None:
-        """Delete each *filled* directory batch once; what came of it is seen at the next look.
+    async def _examine(self, batch: Batch, parts: list["_Part"]) -> None:
+        """Look at each part of which is not known what it has, until nothing can change that."""
+        while unknown := [part for part in parts if not part.is_known]:
+            wait_s = max(part.settling.wait_s(clock.now_s()) for part in unknown)
+            if wait_s:
+                await self._directory.waker.pause(wait_s)
+            for part in unknown:
+                await self._look(batch, part)
+
+    async def _look(self, batch: Batch, part: "_Part") -> None:
+        """Look at one part; BatchConflict if any of its hospitals is active."""
+        look = await self._directory.look(batch.id, batch.directory_batch_ids(part.number))
+        part.settling.looked(look.sent_s, look.answered_s)
+        part.hospitals, part.looked_s = look.hospitals, look.answered_s
+        active = [hospital.id for hospital in look.hospitals if hospital.active]
+        if active:
+            raise BatchConflict(
+                f"Hospitals of the batch are active in the directory (ids {listing(active)}), "
+                "and active ones are never deleted: delete them there first."
+            )
+
+    async def _delete(self, batch: Batch, filled: list["_Part"]) -> None:
+        """Delete each directory batch that has hospitals once; a look shows what came of it.
 
         After one that failed a look comes first: by then a hospital may be active.
         """
         await self._tracker.announce(batch, BatchStatus.ABANDONING, failure_reason=None)
-        for directory_batch_id in batch.directory_batch_ids:
-            if directory_batch_id in filled and not await self._delete_one(
-                batch, directory_batch_id, settling
-            ):
-                return
+        for part in filled:
+            if clock.now_s() - part.known_since_s > FRESH_S:
+                await self._look(batch, part)
+            having = {hospital.batch_id for hospital in part.hospitals}
+            part.looked_s = None
+            for directory_batch_id in batch.directory_batch_ids(part.number):
+                if directory_batch_id in having and not await self._delete_one(
+                    batch, part, directory_batch_id
+                ):
+                    return
 
-    async def _delete_one(self, batch: Batch, directory_batch_id: UUID, settling: Settling) -> bool:
+    async def _delete_one(self, batch: Batch, part: "_Part", directory_batch_id: UUID) -> bool:
         """Return whether the directory answered that it has none of it any more."""
         outcome = await self._directory.delete_batch(batch.id, directory_batch_id)
         match outcome:
             case Deleted() | Absent():
-                if batch.doubtful:
-                    settling.doubt()  # a create that is under way survives a delete
+                if part.number in batch.doubtful:
+                    part.settling.doubt()  # a create that is under way survives a delete
                 return True
             case NotSent(reason):
                 await self._directory.waker.back_off(1, reason=reason)
             case Unknown():
-                settling.doubt()
+                part.settling.doubt()
             case RateLimited() | Unexpected():
                 raise turned_away(outcome)
             case _:
                 assert_never(outcome)
         return False
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is known of one part.
+
+    Attributes:
+        number: Counted from 0.
+        settling: Whether anything sent of it may still be applied.
+        hospitals: What the directory had of it when it was last looked at.
+        looked_s: When that was (monotonic); None: it was changed since.
+    """
+
+    number: int
+    settling: Settling
+    hospitals: tuple[ListedHospital, ...] = ()
+    looked_s: float | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.looked_s is not None and self.settling.is_settled
+
+    @property
+    def known_since_s(self) -> float:
+        return -math.inf if self.looked_s is None else self.looked_s

@@ -6,7 +6,7 @@ Each change is one exchange; what came of it is seen at the next look, never tak
 from typing import assert_never
 from uuid import UUID
 
-from models.batch import BatchStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import ListedHospital
 from models.outcome import (
     Absent,
@@ -18,7 +18,7 @@ from models.outcome import (
     Unexpected,
     Unknown,
 )
-from services.batch_run import Run
+from services.batch_run import Part, Run
 from services.logs import get_logger
 from services.meters import Meters
 from services.patient_directory import PatientDirectory
@@ -27,7 +27,7 @@ from services.reasons import not_activated, turned_away
 
 logger = get_logger(__name__)
 
-MAX_CHANGES = 8  # activations and rounds of deletes in one run; a run without faults has one
+MAX_CHANGES = 8  # activations and rounds of deletes of a part; a run without faults has one
 
 
 class Activation:
@@ -40,10 +40,10 @@ class Activation:
         self._tracker = tracker
         self._meters = meters
 
-    async def delete(self, run: Run, copies: tuple[ListedHospital, ...]) -> None:
+    async def delete(self, run: Run, part: Part, copies: tuple[ListedHospital, ...]) -> None:
         """Delete copies one by one; what came of it is seen at the next look."""
         self._tracker.set_step(run.batch, "deleting copies that are too many")
-        self._count_change(run)
+        self._count_change(part)
         for copy in copies:
             outcome = await self._directory.delete_copy(run.batch.id, copy)
             match outcome:
@@ -51,26 +51,25 @@ class Activation:
                     self._meters.copies_deleted.inc()
                     logger.info("copy deleted", hospital_id=copy.id)
                 case Absent():
-                    run.change_error = "a copy could not be deleted"
+                    part.change_error = "a copy could not be deleted"
                 case NotSent(reason):
-                    run.change_error = reason
-                    return await run.unless_stopped(self._directory.waker.back_off(run.changes))
+                    part.change_error = reason
+                    return await run.unless_stopped(self._directory.waker.back_off(part.changes))
                 case Unknown(reason):
-                    run.change_error = reason
-                    return run.doubt()
+                    part.change_error = reason
+                    return run.doubt(part)
                 case RateLimited():
                     raise turned_away(outcome)
                 case Unexpected():
-                    run.doubt()  # what stands in between may have passed it on
+                    run.doubt(part)  # what stands in between may have passed it on
                     raise turned_away(outcome)
                 case _:
                     assert_never(outcome)
 
-    async def activate(self, run: Run, directory_batch_id: UUID, expected: int) -> None:
-        """Activate a verified directory batch of *expected* hospitals."""
-        self._tracker.set_step(run.batch, "activating")
-        self._count_change(run)
-        self._tracker.set_status(run.batch, BatchStatus.ACTIVATING)
+    async def activate(self, run: Run, part: Part, directory_batch_id: UUID, expected: int) -> None:
+        """Activate a verified directory batch of a part, of *expected* hospitals."""
+        self._count_change(part)
+        self._tell(run.batch)
         about = {"directory_batch_id": str(directory_batch_id), "expected": expected}
         logger.info("activating", **about)
         outcome = await self._directory.activate(run.batch.id, directory_batch_id)
@@ -79,23 +78,28 @@ class Activation:
                 if count != expected:
                     logger.warning("another number was activated", activated=count, **about)
             case AlreadyActive() | Absent():
-                run.change_error = "the directory refused to activate the batch"
+                part.change_error = "the directory refused to activate the batch"
             case NotSent(reason):
-                run.change_error = reason
-                await self._directory.waker.back_off(run.changes)
+                part.change_error = reason
+                await self._directory.waker.back_off(part.changes)
             case Unknown(reason):
-                run.change_error = reason
-                run.doubt()
+                part.change_error = reason
+                run.doubt(part)
             case RateLimited():
                 raise turned_away(outcome)
             case Unexpected():
-                run.doubt()
+                run.doubt(part)
                 raise turned_away(outcome)
             case _:
                 assert_never(outcome)
 
-    def _count_change(self, run: Run) -> None:
-        """Bound the changes of one run: one that is answered well may still have no effect."""
-        if run.changes >= MAX_CHANGES:
-            raise not_activated(run.change_error)
-        run.changes += 1
+    def _tell(self, batch: Batch) -> None:
+        self._tracker.set_step(batch, "activating")
+        if batch.status is not BatchStatus.ACTIVATING:
+            self._tracker.set_status(batch, BatchStatus.ACTIVATING)
+
+    def _count_change(self, part: Part) -> None:
+        """Bound the changes of one part: one that is answered well may still have no effect."""
+        if part.changes >= MAX_CHANGES:
+            raise not_activated(part.change_error)
+        part.changes += 1

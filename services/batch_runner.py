@@ -1,40 +1,26 @@
-"""Drives one batch to its end: send, look, settle, mend, activate, until nothing is left.
+"""Drives one batch to its end: every part completed and verified, then every part activated."""
 
-Whether a row may be sent is decided by `reconciliation` alone; this module keeps the order of
-steps, the tries, and the reasons to stop.
-"""
-
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterator
 from uuid import UUID
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import StorageUnavailable
-from models.hospital import ListedHospital
+from models.row import RowStatus
 from services import clock
-from services.activation import Activation
-from services.batch_run import Run, RunPolicy
+from services.batch_run import Part, Run, RunPolicy
 from services.logs import get_logger
-from services.meters import FOUND, OUT_OF_TRIES, SENT_AGAIN, Meters
+from services.meters import Meters
 from services.pacing import TurnWithdrawn
+from services.part_runner import PartRunner
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTracker
-from services.reasons import (
-    CannotContinue,
-    Interrupted,
-    cancelled,
-    foreign_hospitals,
-    listing,
-    lost_again,
-    not_saved,
-    rows,
-    shortfall,
-)
-from services.reconciliation import Plan, reconcile
-from services.row_sender import RowSender
-from services.settling import Settling
+from services.reasons import CannotContinue, Interrupted, cancelled, shortfall, unforeseen
 
 logger = get_logger(__name__)
 
-MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
+FORESEEN = (CannotContinue, Interrupted, TurnWithdrawn)
 
 
 class BatchRunner:
@@ -50,9 +36,7 @@ class BatchRunner:
         self._directory = directory
         self._tracker = tracker
         self._policy = policy
-        self._meters = meters
-        self._sender = RowSender(directory, tracker, policy)
-        self._activation = Activation(directory, tracker, meters)
+        self._parts = PartRunner(directory, tracker, policy, meters)
         self._runs: dict[UUID, Run] = {}
 
     async def run(self, batch: Batch, *, again: bool, automatic: bool = False) -> None:
@@ -63,12 +47,12 @@ class BatchRunner:
             again: It ran before, so the directory is looked at before anything is sent.
             automatic: Nobody asked for it: it goes on after a restart.
         """
-        settling = Settling(self._policy.settle_s, in_doubt=batch.unsettled)
-        run = self._runs[batch.id] = Run(batch, settling, automatic)
+        run = Run.of(batch, self._policy.settle_s, again=again, automatic=automatic)
+        self._runs[batch.id] = run
         if batch.cancelled:
             run.stop(cancelled())
         try:
-            await self._end(run, *await self._result(run, again=again))
+            await self._end(run, *await self._result(run))
         except (Interrupted, TurnWithdrawn):
             self._rest(batch)
         finally:
@@ -82,161 +66,105 @@ class BatchRunner:
         self._directory.withdraw(batch.id)
         self._tracker.poke(batch)
 
-    async def _result(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
+    async def _result(self, run: Run) -> tuple[BatchStatus, str | None]:
         try:
-            return await self._drive(run, again=again)
+            return await self._drive(run)
         except CannotContinue as stop:
             return BatchStatus.RESUMABLE, stop.reason
         except (Interrupted, TurnWithdrawn):
             raise
         except Exception:
             logger.exception("unforeseen error")
-            return BatchStatus.RESUMABLE, "An unforeseen error: see the service's log."
+            return BatchStatus.RESUMABLE, unforeseen().reason
 
     def _take_up(self, batch: Batch) -> None:
         """Give rows that ran out of tries new ones; refused rows stay refused."""
-        untried = RowStatus.VERIFYING if batch.unsettled else RowStatus.PENDING
         for row in batch.rows:
             if row.status is RowStatus.FAILED and not row.is_excluded:
+                is_unsettled = batch.part_of(row.hospital.row) in batch.unsettled
+                untried = RowStatus.VERIFYING if is_unsettled else RowStatus.PENDING
                 self._tracker.set_row(batch, row.hospital.row, untried)
 
-    async def _drive(self, run: Run, *, again: bool) -> tuple[BatchStatus, str | None]:
-        self._take_up(run.batch)
-        self._tracker.set_step(run.batch, "waking the directory")
-        self._tracker.set_status(run.batch, BatchStatus.PROCESSING)
-        await run.unless_stopped(self._directory.waker.wake_if_quiet())
-        if not again:
-            await self._sender.send(run)
-        while True:
-            plan = await self._look(run)
-            if not run.settling.is_settled:
-                await self._settle(run)
-            elif await self._is_as_planned(run, plan):
-                if run.batch.lacking:
-                    return shortfall(run.batch)
-                if not plan.inactive:
-                    return BatchStatus.COMPLETED, None
-                await self._activate(run, plan)
-
-    async def _is_as_planned(self, run: Run, plan: Plan) -> bool:
-        """Mend what differs from the file; True if nothing had to be, so that it is verified."""
-        if plan.foreign:
-            raise foreign_hospitals(plan.foreign)
-        if plan.surplus or plan.stranded:
-            for number in plan.stranded:
-                reason = "its copy was left out when the others were activated"
-                self._tracker.set_row(run.batch, number, RowStatus.VERIFYING, error=reason)
-            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))
-            return False
-        if self._queue(run, plan.send):
-            if run.batch.directory_batch_ids[-1] in plan.closed:
-                await self._open_directory_batch(run.batch)
-            await self._sender.send(run)
-            return False
-        return True
-
-    async def _activate(self, run: Run, plan: Plan) -> None:
-        """Activate one directory batch; a look comes before the next."""
-        inactive = plan.inactive
-        directory_batch_id = next(one for one in run.batch.directory_batch_ids if inactive[one])
-        await self._activation.activate(run, directory_batch_id, inactive[directory_batch_id])
-
-    async def _open_directory_batch(self, batch: Batch) -> None:
-        """Have rows go into a further directory batch: known, before anything can be in it."""
-        try:
-            await self._tracker.announce(
-                batch, BatchStatus.PROCESSING, directory_batches=batch.directory_batches + 1
-            )
-        except StorageUnavailable:
-            raise not_saved() from None
-
-    async def _look(self, run: Run) -> Plan:
-        """List the batch, adopt what is there, and return what is to do about the rest."""
+    async def _drive(self, run: Run) -> tuple[BatchStatus, str | None]:
+        """Complete every part; when all are verified, activate every part."""
         batch = run.batch
-        self._tracker.set_step(batch, _looking(batch))
-        look = await run.unless_stopped(self._directory.look(batch))
-        run.settling.looked(look.sent_s, look.answered_s)
-        plan = reconcile(batch.rows, look.hospitals, settled=run.settling.is_settled)
-        logger.debug(
-            "looked",
-            listed=len(look.hospitals),
-            absent=len(plan.send),
-            surplus=len(plan.surplus),
-            is_settled=run.settling.is_settled,
-        )
-        for number, hospital in plan.adopt.items():
-            self._adopt(batch, number, hospital)
-        vanished = [
-            row.hospital.row
-            for row in batch.rows
-            if row.is_done and row.hospital.row not in plan.adopt.keys() | plan.stranded.keys()
+        self._take_up(batch)
+        self._tracker.set_step(batch, "waking the directory")
+        self._tracker.set_status(batch, BatchStatus.PROCESSING)
+        await run.unless_stopped(self._directory.waker.wake_if_quiet())
+        while True:
+            run.has_lost = False
+            await self._complete(run)
+            if batch.is_lacking:
+                return shortfall(batch)
+            await self._verify_oldest(run)
+            if not run.has_lost:
+                await self._each(run, self._parts.activate, run.parts)
+            if all(part.verified_s is not None and not +part.inactive for part in run.parts):
+                return BatchStatus.COMPLETED, None
+
+    async def _complete(self, run: Run) -> None:
+        """Have every part verified. Those that lack nothing are looked at while others send."""
+        left = [part for part in run.parts if part.verified_s is None]
+        sending = [part for part in left if part.is_new or _lacks(run.batch, part)]
+        looking = [part for part in left if part not in sending]
+        await self._each(run, self._parts.complete, sending, looking)
+
+    async def _verify_oldest(self, run: Run) -> None:
+        """Look once more at the part that was verified longest ago, which may be hours.
+
+        A directory that restarted since, or dropped its oldest rows, does not have that one any
+        more, and then all are looked at again.
+        """
+        filled = [part for part in run.parts if +part.inactive]
+        if len(filled) > 1:
+            await self._parts.verify(run, min(filled, key=_verified_s))
+
+    async def _each(
+        self, run: Run, work: Callable[[Run, Part], Awaitable[None]], *groups: list[Part]
+    ) -> None:
+        """Have *work* done on each part, of each group in order, several at a time.
+
+        What stops one part stops the run; what is under way of the others keeps its outcome.
+        """
+        at_once = self._policy.parts_at_once(run.batch)
+        workers = [
+            self._work(run, work, parts) for parts in map(iter, groups) for _ in range(at_once)
         ]
-        if vanished:
-            self._note_vanished(run, vanished)
-            run.settling.looked(look.sent_s, look.answered_s)
-        batch.unsettled = not run.settling.is_settled
-        return plan
+        results = await asyncio.gather(*workers, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        unforeseen = [error for error in errors if not isinstance(error, FORESEEN)]
+        for error in unforeseen or ([run.stopped_by] if run.stopped_by else errors):
+            raise error
 
-    def _adopt(self, batch: Batch, number: int, hospital: ListedHospital) -> None:
-        row = batch.row(number)
-        status = RowStatus.CREATED_AND_ACTIVATED if hospital.active else RowStatus.CREATED
-        if row.status is status and row.hospital_id == hospital.id:
-            return
-        if row.status is RowStatus.VERIFYING:
-            self._meters.settled(FOUND)
-        self._tracker.set_row(batch, number, RowStatus.CREATED, hospital_id=hospital.id)
-        self._tracker.set_row(batch, number, status, hospital_id=hospital.id)
-        if not row.is_done:
-            batch.auto_resumes = 0
-            logger.info("row found by look-up", row=number, hospital_id=hospital.id)
+    async def _work(
+        self, run: Run, work: Callable[[Run, Part], Awaitable[None]], parts: Iterator[Part]
+    ) -> None:
+        for part in parts:
+            if run.stopped_by is not None:
+                return
+            try:
+                await work(run, part)
+            except (Interrupted, TurnWithdrawn):
+                raise
+            except CannotContinue as stop:
+                self._stop(run, stop)
+                raise
+            except BaseException:
+                self._stop(run, unforeseen())
+                raise
 
-    def _note_vanished(self, run: Run, numbers: list[int]) -> None:
-        """A created row that is not listed is sent again only after a settled look."""
-        logger.warning("rows vanished from the directory", rows=listing(numbers))
-        for number in numbers:
-            self._tracker.set_row(
-                run.batch, number, RowStatus.VERIFYING, error="the directory lost it"
-            )
-        run.vanishings.update(numbers)
-        run.doubt()
-        if any(run.vanishings[number] >= MAX_VANISHINGS for number in numbers):
-            raise lost_again(numbers)
-
-    async def _settle(self, run: Run) -> None:
-        wait_s = run.settling.wait_s(clock.now_s())
-        unclear = [row for row in run.batch.rows if row.status is RowStatus.VERIFYING]
-        logger.info(
-            "settling: what was sent may still arrive",
-            seconds=round(wait_s, 1),
-            rows=[row.hospital.row for row in unclear],
-            reasons=sorted({row.error for row in unclear if row.error}),
-        )
-        self._tracker.set_step(run.batch, _settling(run.batch), clock.now_s() + wait_s)
-        await run.unless_stopped(self._directory.waker.pause(wait_s))
-
-    def _queue(self, run: Run, absent: tuple[int, ...]) -> bool:
-        """Make absent rows pending, or failed when their tries are used up; True if any may go."""
-        may_go = False
-        for number in absent:
-            row = run.batch.row(number)
-            has_tries = run.attempts[number] < self._policy.max_attempts
-            if row.status is RowStatus.VERIFYING:
-                self._meters.settled(SENT_AGAIN if has_tries else OUT_OF_TRIES)
-            if has_tries:
-                self._tracker.set_row(run.batch, number, RowStatus.PENDING, error=row.error)
-                may_go = True
-            elif row.status is not RowStatus.FAILED:
-                logger.debug("row given up", row=number, attempts=run.attempts[number])
-                reason = f"not created after {run.attempts[number]} tries: {row.error}"
-                self._tracker.set_row(run.batch, number, RowStatus.FAILED, error=reason)
-        return may_go
+    def _stop(self, run: Run, reason: CannotContinue) -> None:
+        run.stop(reason)
+        self._directory.withdraw(run.batch.id)
 
     def _leave_nothing_processing(self, batch: Batch) -> None:
         """After an unforeseen error a create may have lost its outcome."""
         for row in batch.rows:
             if row.status is RowStatus.PROCESSING:
                 self._tracker.set_row(batch, row.hospital.row, RowStatus.VERIFYING)
-                batch.doubtful = batch.unsettled = True
+                batch.doubtful |= {batch.part_of(row.hospital.row)}
+                batch.unsettled |= {batch.part_of(row.hospital.row)}
 
     def _rest(self, batch: Batch) -> None:
         batch.seconds, batch.running_since = batch.elapsed_seconds(clock.now_s()), None
@@ -265,8 +193,10 @@ class BatchRunner:
                 self._tracker.set_step(batch, "waiting until the batch storage can be written")
                 await self._directory.waker.pause(pause_s)
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
-            if status is not BatchStatus.RESUMABLE:  # as of a look that is no longer fresh
-                status, reason = await self._result(run, again=True)
+            if status is not BatchStatus.RESUMABLE:  # as of looks that are no longer fresh
+                for part in run.parts:
+                    part.verified_s = None
+                status, reason = await self._result(run)
         logger.info(
             "batch ended",
             status=status,
@@ -277,15 +207,9 @@ class BatchRunner:
         )
 
 
-def _looking(batch: Batch) -> str:
-    if batch.lacking:
-        return "comparing the directory with the file"
-    if batch.status is BatchStatus.ACTIVATING:
-        return "verifying the activation"
-    return "verifying before activation"
+def _lacks(batch: Batch, part: Part) -> bool:
+    return any(not (row.is_done or row.skipped) for row in batch.rows_of(part.number))
 
 
-def _settling(batch: Batch) -> str:
-    unclear = [row.hospital.row for row in batch.rows if row.status is RowStatus.VERIFYING]
-    what = f"whether {rows(unclear)} arrived" if unclear else "whether anything sent arrives late"
-    return f"settling: waiting to be certain {what}"
+def _verified_s(part: Part) -> float:
+    return -math.inf if part.verified_s is None else part.verified_s

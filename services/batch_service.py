@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from models.batch import ENDED, INTERRUPTED, STOPPED, Batch, BatchStatus, Row
+from models.batch import ENDED, INTERRUPTED, STOPPED, Batch, BatchStatus
 from models.caller import Caller
 from models.errors import (
     BatchConflict,
@@ -22,6 +22,7 @@ from models.errors import (
     TooManyBatches,
 )
 from models.outlook import Outlook
+from models.row import Row
 from models.validation import CsvContent
 from services import clock
 from services.abandonment import Abandonment
@@ -42,6 +43,7 @@ from services.reasons import CannotContinue, Interrupted, other_directory
 from services.refusals import cannot_abandon, cannot_cancel, cannot_resume
 from services.skipping import can_skip, rows_to_load
 from services.verification import verify
+from services.watchers import Hear
 
 logger = get_logger(__name__)
 
@@ -54,6 +56,7 @@ class ServiceRules:
         directory_url: The directory that new batches go to.
         validate_rows: Most rows of a file that is only checked.
         bulk_rows: Most rows of a file that is loaded.
+        part_rows: Most rows of a directory batch; a larger file is sent in parts.
         max_batches: Most batches that have not ended.
         max_batches_per_owner: Most of them that one key brought.
         shutdown_grace_s: How long rows under way may take when the service stops.
@@ -62,6 +65,7 @@ class ServiceRules:
     directory_url: str
     validate_rows: int
     bulk_rows: int
+    part_rows: int
     max_batches: int
     max_batches_per_owner: int
     shutdown_grace_s: float
@@ -151,7 +155,7 @@ class BatchService:
         now = Now(clock.now_s(), self._tracker.wall_clock())
         return outlook(batch, self._directory.traffic(batch.id), now)
 
-    def watch(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
+    def watch(self, batch_id: UUID, hear: Hear) -> Callable[[], None]:
         """Have *hear* called at every change of what is told of a batch; return what ends that."""
         return self._tracker.watchers.add(batch_id, hear)
 
@@ -206,10 +210,14 @@ class BatchService:
         if not (content.is_valid or (upload.skip_invalid and can_skip(content))):
             raise FileRejected(content.errors)
         now = self._tracker.wall_clock()
+        rows, part_rows = rows_to_load(content), self._rules.part_rows
+        is_large = len(rows) > part_rows
         batch = Batch(
             id=uuid4(),
             directory_url=self._rules.directory_url,
-            rows=rows_to_load(content),
+            rows=rows,
+            part_rows=part_rows if is_large else None,
+            opened_parts=0 if is_large else 1,
             created_at=now,
             updated_at=now,
             file_name=upload.name,

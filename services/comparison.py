@@ -6,8 +6,8 @@ By content, as a multiset: two identical rows want two identical hospitals.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from models.batch import Row
 from models.hospital import ListedHospital
+from models.row import Row
 from services.reconciliation import reconcile
 
 

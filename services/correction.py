@@ -6,9 +6,10 @@ other a copy with the old values could be there, or arrive later.
 
 from collections.abc import Mapping
 
-from models.batch import Batch, BatchStatus, Row
+from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict, RowNotFound, RowRejected
 from models.hospital import HospitalRow
+from models.row import Row
 from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values
 from services.logs import get_logger
@@ -48,7 +49,7 @@ async def correct(
         await tracker.announce(
             batch,
             BatchStatus.RESUMABLE,
-            rows=[mended if one is row else one for one in batch.rows],
+            row=mended,
             failure_reason=corrected(batch, number),
         )
     logger.info("row corrected", batch_id=str(batch.id), row=number)

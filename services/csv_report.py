@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from models.batch import Row
+from models.row import Row
 from services.csv_processor import FORMULA, REPORT_COLUMNS
 
 PIECE_ROWS = 200  # well below a millisecond of work

@@ -5,11 +5,13 @@ import contextlib
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import chain
 from uuid import UUID
 
-from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus, RowStatus
+from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus
 from models.caller import ANYBODY, Caller
 from models.errors import BatchConflict, StorageUnavailable
+from models.row import RowStatus
 from services import clock
 from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
@@ -155,9 +157,13 @@ class Housekeeping:
         return batch.id in self._claims or batch.id not in self._tracker
 
     def _recover_one(self, batch: Batch) -> None:
-        """Treat every row whose creation is not recorded as sent: the checkpoint may be older."""
-        batch.doubtful = batch.unsettled = True
-        for row in batch.rows:
+        """Treat every row whose creation is not recorded as sent: the checkpoint may be older.
+
+        Not those of parts that were never opened: what is opened is known before anything is sent.
+        """
+        opened = range(batch.opened_parts)
+        batch.doubtful = batch.unsettled = frozenset(opened)
+        for row in chain.from_iterable(map(batch.rows_of, opened)):
             if not row.is_done and not row.is_excluded:
                 self._tracker.set_row(
                     batch, row.hospital.row, RowStatus.VERIFYING, error="the service was stopped"

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.outlook import Outlook, Standing, Traffic
+from models.row import RowStatus
 
 STEPS = {
     BatchStatus.INITIALIZING: "accepted",
@@ -53,7 +54,7 @@ def outlook(batch: Batch, traffic: Traffic, now: Now) -> Outlook:
 
 
 def _resting(batch: Batch) -> str:
-    skipped = sum(row.skipped for row in batch.rows)
+    skipped = batch.rows.skipped
     if batch.status is BatchStatus.COMPLETED and skipped:
         loaded = f"{batch.created_count} of {len(batch.rows)} rows are"
         return f"completed: {loaded} in the directory, once, active; {skipped} were skipped"
@@ -85,10 +86,10 @@ def _eta_s(batch: Batch, traffic: Traffic, now: Now) -> float | None:
         return traffic.answered_in_s
     if batch.step_ends_s is not None:
         return max(0.0, batch.step_ends_s - now.monotonic_s)
-    if batch.lacking or batch.status is BatchStatus.ACTIVATING:
+    if batch.is_lacking or batch.status is BatchStatus.ACTIVATING:
         return None  # an activation takes what it takes
     return traffic.lookups.last_in_s if traffic.lookups is not None else 0.0
 
 
 def _is_under_way(batch: Batch) -> bool:
-    return any(row.status is RowStatus.PROCESSING for row in batch.rows)
+    return batch.rows.count(RowStatus.PROCESSING) > 0

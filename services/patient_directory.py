@@ -5,8 +5,9 @@ the caller judges.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -159,15 +160,19 @@ class PatientDirectory:
 
         return await self._lanes.create.send(batch_id, exchange)
 
-    async def look(self, batch: Batch) -> Look:
-        """List all of the batch's hospitals; CannotContinue after the wake timeout."""
-        looks = [await self._list(batch.id, one) for one in batch.directory_batch_ids]
+    async def look(self, batch_id: UUID, directory_batch_ids: Sequence[UUID]) -> Look:
+        """List all hospitals of some directory batches; CannotContinue after the wake timeout."""
+        looks = [await self._list(batch_id, one) for one in directory_batch_ids]
         hospitals = tuple(hospital for look in looks for hospital in look.hospitals)
         return Look(hospitals, looks[0].sent_s, looks[-1].answered_s)
 
-    async def look_aside(self, batch: Batch) -> Look:
-        """Look for somebody who only wants to know; runs go before."""
-        return await self._lanes.verify.send(batch.id, lambda: self.look(batch))
+    async def look_aside(self, batch: Batch) -> tuple[ListedHospital, ...]:
+        """List all of the batch's hospitals for somebody who only wants to know; runs go before."""
+        looks = [
+            await self._lanes.verify.send(batch.id, partial(self._list, batch.id, one))
+            for one in batch.opened_directory_batch_ids
+        ]
+        return tuple(hospital for look in looks for hospital in look.hospitals)
 
     async def _list(self, batch_id: UUID, directory_batch_id: UUID) -> Look:
         """List one directory batch, as often as it takes."""

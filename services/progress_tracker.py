@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.batch import Batch, BatchStatus
 from models.caller import Caller
 from models.errors import BatchNotFound, StorageUnavailable
+from models.row import Row, RowStatus
 from services import clock
 from services.clock import WallClock, age_s, utc_now
 from services.logs import context_of, get_logger
@@ -24,8 +26,6 @@ from services.storage.json_files import JsonFiles, StorageError
 from services.watchers import Watchers
 
 logger = get_logger(__name__)
-
-T = TypeVar("T")
 
 WRITE_DELAY_S = 0.05  # changes within it share one write; a file of 20 is written about twice
 FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
@@ -57,6 +57,7 @@ class ProgressTracker:
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._dirty: set[UUID] = set()
+        self._changed: dict[UUID, set[int]] = {}  # rows since the batch was last written
         self._check: asyncio.Task[None] | None = None
         self._writers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -100,15 +101,16 @@ class ProgressTracker:
         except StorageUnavailable:
             # The write may have failed only at its last step, after the document was in place.
             with contextlib.suppress(StorageError):
-                await _in_thread(self._storage.delete, batch.id)
+                await _in_thread(partial(self._storage.delete, batch.id))
             raise
         self._batches[batch.id] = batch
 
     def set_row(self, batch: Batch, number: int, status: RowStatus, **changes: Any) -> Row:
         """Move one row; written behind. For *changes* see `Row.moved`."""
         row = batch.row(number).moved(status, **changes)
-        batch.rows[number - 1] = row
-        self.touch(batch)
+        batch.rows.put(row)
+        self._changed.setdefault(batch.id, set()).add(number)
+        self.touch(batch, row=number)
         return row
 
     def set_status(self, batch: Batch, status: BatchStatus) -> None:
@@ -126,24 +128,32 @@ class ProgressTracker:
         """Say that what is told of the batch changed, though the batch itself did not."""
         self.watchers.tell(batch.id)
 
-    def touch(self, batch: Batch) -> None:
-        """Note a change of the batch: its present state is written soon."""
+    def touch(self, batch: Batch, *, row: int | None = None) -> None:
+        """Note a change of the batch, or of one of its rows: it is written soon."""
         batch.updated_at = self.wall_clock()
         batch.changed_s = clock.now_s()
         self._write_soon(batch)
-        self.watchers.tell(batch.id)
+        self.watchers.tell(batch.id, row)
 
     async def save(self, batch: Batch) -> None:
         """Make the batch's present state durable at once; StorageUnavailable if that fails."""
         async with self._lock(batch):
             try:
-                await self._save(_snapshot(batch))
+                await self._save(batch)
             except StorageUnavailable:
                 self._write_soon(batch)
                 raise
 
-    async def announce(self, batch: Batch, status: BatchStatus, **changes: Any) -> None:
-        """Move the batch to *status* with *changes* of other fields: durable first, then shown.
+    async def announce(
+        self, batch: Batch, status: BatchStatus, *, row: Row | None = None, **changes: Any
+    ) -> None:
+        """Move the batch to *status* with other *changes*: durable first, then shown.
+
+        Args:
+            batch: The batch.
+            status: Its new one, or the same.
+            row: A row that takes the place of the one with its number.
+            changes: Other fields of the batch.
 
         Raises:
             StorageUnavailable: It could not be written; the batch is what it was.
@@ -156,19 +166,21 @@ class ProgressTracker:
         }
         async with self._lock(batch):
             try:
-                await self._save(replace(_snapshot(batch), **changes))
+                await self._save(batch, row, **changes)
             except StorageUnavailable:
                 self._write_soon(batch)  # it may be in place all the same: put back what is true
                 raise
             for name, value in changes.items():
                 setattr(batch, name, value)
-        self.watchers.tell(batch.id)
+            if row is not None:
+                batch.rows.put(row)
+        self.watchers.tell(batch.id, None if row is None else row.hospital.row)
 
     async def forget(self, batch: Batch) -> None:
         """Remove the batch, first from disk; StorageUnavailable if that fails."""
         async with self._lock(batch):
             try:
-                await _in_thread(self._storage.delete, batch.id)
+                await _in_thread(partial(self._storage.delete, batch.id))
             except StorageError as error:
                 logger.error(
                     "batch cannot be removed from the storage",
@@ -178,6 +190,7 @@ class ProgressTracker:
                 self._write_soon(batch)
                 raise StorageUnavailable from None
             self._batches.pop(batch.id, None)
+            self._changed.pop(batch.id, None)
         self._locks.pop(batch.id, None)
         self.watchers.tell(batch.id)
 
@@ -225,26 +238,35 @@ class ProgressTracker:
             if batch.id not in self._batches:
                 return True
             try:
-                await self._save(_snapshot(batch))
+                await self._save(batch)
             except StorageUnavailable:
                 self._dirty.add(batch.id)
                 return False
         return True
 
-    async def _save(self, snapshot: Batch) -> None:
+    async def _save(self, batch: Batch, row: Row | None = None, **changes: Any) -> None:
+        """Write the batch as it is but for *changes*, and *row* in place of that of its number."""
+        snapshot = replace(batch.snapshot(clock.now_s()), **changes)
+        changed = self._changed.pop(batch.id, set())
+        if row is not None:
+            snapshot.rows.put(row)
+            changed.add(row.hospital.row)
         try:
             with (
                 self._meters.checkpoint_seconds.time(),
                 self._meters.checkpoint_failures.count_exceptions(Exception),
             ):
-                await _in_thread(self._storage.save, snapshot)
-        except StorageError as error:
-            logger.error(
-                "checkpoint cannot be written", batch_id=str(snapshot.id), error=str(error)
-            )
-            raise StorageUnavailable from None
-        except Exception:
-            logger.exception("checkpoint cannot be written", batch_id=str(snapshot.id))
+                await _in_thread(partial(self._storage.save, snapshot, changed))
+        except BaseException as error:
+            self._changed.setdefault(batch.id, set()).update(changed)
+            if isinstance(error, StorageError):
+                logger.error(
+                    "checkpoint cannot be written", batch_id=str(batch.id), error=str(error)
+                )
+            elif isinstance(error, Exception):
+                logger.exception("checkpoint cannot be written", batch_id=str(batch.id))
+            else:
+                raise
             raise StorageUnavailable from None
 
     def _lock(self, batch: Batch) -> asyncio.Lock:
@@ -252,18 +274,14 @@ class ProgressTracker:
         return self._locks.setdefault(batch.id, asyncio.Lock())
 
 
-async def _in_thread(function: Callable[[T], None], argument: T) -> None:
+async def _in_thread(function: Callable[[], None]) -> None:
     """Run *function* off the event loop, to its end even when the caller is cancelled.
 
     Else the batch's lock would be free while an older snapshot is still being written.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(function, argument))
+    task = asyncio.ensure_future(asyncio.to_thread(function))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def _snapshot(batch: Batch) -> Batch:
-    return batch.snapshot(clock.now_s())

@@ -97,6 +97,11 @@ def shortfall(batch: Batch) -> tuple[BatchStatus, str]:
     )
 
 
+def unforeseen() -> CannotContinue:
+    """Something failed that nobody thought of."""
+    return CannotContinue("An unforeseen error: see the service's log.")
+
+
 def cancelled() -> CannotContinue:
     """Somebody asked for no further row to be sent."""
     return CannotContinue("It was cancelled: resume the batch to go on, or abandon it.")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from models.batch import Row, RowStatus
 from models.hospital import Content, ListedHospital
+from models.row import Row, RowStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,11 @@ class Plan:
     surplus: tuple[ListedHospital, ...]
     foreign: tuple[ListedHospital, ...]
     closed: frozenset[UUID | None]
+
+    @property
+    def is_as_file(self) -> bool:
+        """Whether the directory has each row once and nothing else, active or not."""
+        return not (self.send or self.stranded or self.surplus or self.foreign)
 
     @property
     def inactive(self) -> Counter[UUID | None]:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import assert_never
 from uuid import UUID
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import StorageUnavailable
 from models.outcome import (
     BatchFull,
@@ -17,7 +17,8 @@ from models.outcome import (
     Unexpected,
     Unknown,
 )
-from services.batch_run import Run, RunPolicy
+from models.row import RowStatus
+from services.batch_run import Part, Run, RunPolicy
 from services.logs import get_logger
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
@@ -37,34 +38,37 @@ class RowSender:
         self._tracker = tracker
         self._policy = policy
 
-    async def send(self, run: Run) -> None:
-        """Send every pending row at once; return when each has its outcome."""
+    async def send(self, run: Run, part: Part) -> None:
+        """Send every pending row of a part at once; return when each has its outcome."""
         batch = run.batch
         self._tracker.set_step(batch, "creating hospitals")
-        self._tracker.set_status(batch, BatchStatus.PROCESSING)
-        pending = [row.hospital.row for row in batch.rows if row.status is RowStatus.PENDING]
+        if batch.status is not BatchStatus.PROCESSING:
+            self._tracker.set_status(batch, BatchStatus.PROCESSING)
+        into = batch.directory_batch_ids(part.number)[-1]
+        rows = batch.rows_of(part.number)
+        pending = [row.hospital.row for row in rows if row.status is RowStatus.PENDING]
         # Gathered, not grouped: whatever befalls one row, creates under way keep their outcome.
         results = await asyncio.gather(
-            *(self._send_row(run, number) for number in pending), return_exceptions=True
+            *(self._send_row(run, part, number, into) for number in pending),
+            return_exceptions=True,
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         if run.stopped_by is not None:
             raise run.stopped_by
-        if self._directory.waker.is_stopping and any(not row.is_done for row in batch.rows):
+        if self._directory.waker.is_stopping and batch.is_lacking:
             raise Interrupted
 
-    async def _send_row(self, run: Run, number: int) -> None:
+    async def _send_row(self, run: Run, part: Part, number: int, into: UUID) -> None:
         try:
             while run.stopped_by is None and run.attempts[number] < self._policy.max_attempts:
-                directory_batch_id = run.batch.directory_batch_ids[-1]
                 outcome = await self._directory.create(
                     run.batch.id,
-                    directory_batch_id,
+                    into,
                     run.batch.row(number).hospital,
                     sending=partial(self._sending, run, number),
-                    answered=partial(self._record, run, number, directory_batch_id),
+                    answered=partial(self._record, run, part, number, into),
                 )
                 if isinstance(outcome, RateLimited | Unexpected):
                     raise turned_away(outcome)
@@ -98,8 +102,9 @@ class RowSender:
     def _record(
         self,
         run: Run,
+        part: Part,
         number: int,
-        directory_batch_id: UUID,
+        into: UUID,
         outcome: CreateOutcome,
         seconds: float,
     ) -> None:
@@ -120,17 +125,17 @@ class RowSender:
             case BatchFull():
                 # Not applied, but late copies of other rows may have filled the batch.
                 move(RowStatus.PENDING, error="the directory says that the batch is full")
-                run.doubt()
+                run.doubt(part)
             case Unknown(reason) | Unexpected(reason):
                 move(RowStatus.VERIFYING, error=reason)
-                run.doubt()
+                run.doubt(part)
             case _:
                 assert_never(outcome)
         logger.debug(
             "row sent",
             row=number,
             attempt=run.attempts[number] + isinstance(outcome, RateLimited),
-            directory_batch_id=str(directory_batch_id),
+            directory_batch_id=str(into),
             outcome=type(outcome).__name__,
             reason=getattr(outcome, "reason", None),  # can repeat what was sent
             seconds=round(seconds, 3),

@@ -1,7 +1,7 @@
 """The rows of a file whose unsound ones are skipped instead of refusing it. Pure."""
 
-from models.batch import Row, RowStatus
 from models.hospital import HospitalRow
+from models.row import Row, Rows, RowStatus
 from models.validation import CsvContent
 
 
@@ -15,14 +15,14 @@ def can_skip(content: CsvContent) -> bool:
     )
 
 
-def rows_to_load(content: CsvContent) -> list[Row]:
+def rows_to_load(content: CsvContent) -> Rows:
     """Return every row of the file in its order, those that are not sound skipped."""
     reasons: dict[int, list[str]] = {}
     for finding in content.errors:
         reasons.setdefault(finding.row, []).append(finding.message)
     rows = [Row(hospital) for hospital in content.rows]
     rows += [_skipped(hospital, reasons[hospital.row]) for hospital in content.unsound]
-    return sorted(rows, key=lambda row: row.hospital.row)
+    return Rows(sorted(rows, key=lambda row: row.hospital.row))
 
 
 def _skipped(hospital: HospitalRow, reasons: list[str]) -> Row:

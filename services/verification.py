@@ -4,8 +4,9 @@ import asyncio
 
 from models.batch import Batch
 from models.errors import DirectoryUnreachable, ShuttingDown
+from models.hospital import ListedHospital
 from services.comparison import Comparison, compare
-from services.patient_directory import Look, PatientDirectory
+from services.patient_directory import PatientDirectory
 from services.reasons import CannotContinue, Interrupted
 
 
@@ -24,15 +25,17 @@ async def verify(batch: Batch, directory: PatientDirectory, stopping: asyncio.Ev
         ShuttingDown: The service is stopping.
     """
     try:
-        look = await _look(batch, directory, stopping)
+        hospitals = await _look(batch, directory, stopping)
     except CannotContinue as stop:
         raise DirectoryUnreachable(f"{stop.cause}. Nothing was changed; try again later.") from None
     except Interrupted:
         raise ShuttingDown from None
-    return compare(batch.rows, look.hospitals)
+    return compare(batch.rows, hospitals)
 
 
-async def _look(batch: Batch, directory: PatientDirectory, stopping: asyncio.Event) -> Look:
+async def _look(
+    batch: Batch, directory: PatientDirectory, stopping: asyncio.Event
+) -> tuple[ListedHospital, ...]:
     """Look once; Interrupted as soon as the service stops, also in the queue for the turn."""
     looking = asyncio.create_task(directory.look_aside(batch))
     stop = asyncio.create_task(stopping.wait())

@@ -5,16 +5,20 @@ watches costs one look into a dictionary.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 from uuid import UUID
+
+# Called with the number of the row that changed; None: of what is told of the batch, something.
+Hear: TypeAlias = Callable[[int | None], None]
 
 
 class Watchers:
     """The watchers of all batches."""
 
     def __init__(self) -> None:
-        self._of: dict[UUID, list[Callable[[], None]]] = {}
+        self._of: dict[UUID, list[Hear]] = {}
 
-    def add(self, batch_id: UUID, hear: Callable[[], None]) -> Callable[[], None]:
+    def add(self, batch_id: UUID, hear: Hear) -> Callable[[], None]:
         """Have *hear* called at every news of a batch; it must not raise. Return what ends that."""
         hearing = self._of.setdefault(batch_id, [])
         hearing.append(hear)
@@ -26,10 +30,10 @@ class Watchers:
 
         return remove
 
-    def tell(self, batch_id: UUID) -> None:
+    def tell(self, batch_id: UUID, row: int | None = None) -> None:
         """Call everybody who watches the batch."""
         for hear in tuple(self._of.get(batch_id, ())):
-            hear()
+            hear(row)
 
     def tell_all(self) -> None:
         """Call everybody: what batches wait for has changed."""

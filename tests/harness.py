@@ -208,7 +208,7 @@ class Harness:
 
 async def assert_exactly_once(harness: Harness, batch: Batch) -> None:
     """The promise: completed, and the directory holds the file's rows, each one, once, active."""
-    held = await harness.hospitals(*batch.directory_batch_ids)
+    held = await harness.hospitals(*batch.opened_directory_batch_ids)
 
     assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
     assert Counter(row.hospital.content for row in batch.rows) == Counter(

@@ -1,5 +1,6 @@
 """The shapes of batches and their rows."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,8 +8,9 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from models.api.shape import EXAMPLE_ID, Shape, example
-from models.batch import ENDED, Batch, BatchStatus, Row, RowStatus
+from models.batch import ENDED, Batch, BatchStatus
 from models.outlook import Outlook
+from models.row import Row, RowStatus
 
 EXAMPLE_ROW = {
     "row": 1,
@@ -111,7 +113,7 @@ class BulkResult(Shape):
     ]
 
     @classmethod
-    def of(cls, batch: Batch, rows: list[Row], now_s: float) -> "BulkResult":
+    def of(cls, batch: Batch, rows: Sequence[Row], now_s: float) -> "BulkResult":
         return cls(
             batch_id=batch.id,
             status=batch.status,

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from models.api.batches import EXAMPLE_SUMMARY, BatchSummary
 from models.api.shape import EXAMPLE_ID, Shape, example
-from models.batch import Row
 from models.hospital import ListedHospital
+from models.row import Row
 
 EXAMPLE_CURSOR = "AAZg7PsBoAALapweaj9MXp1WDw9vHCoR"
 

@@ -1,12 +1,13 @@
 """A batch as a versioned JSON document, and back; another version is not guessed at."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
+from models.row import DONE_ROWS, Row, Rows, RowStatus
 
 VERSION = 1
 
@@ -40,6 +41,16 @@ class _RowDocument(_Document):
         return self
 
 
+class _PartsDocument(_Document):
+    """Of a file that is sent in parts."""
+
+    rows: Annotated[int, Field(ge=1)]  # of each part but the last
+    opened: Annotated[int, Field(ge=0)]
+    further: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=1000)]]
+    doubtful: tuple[Annotated[int, Field(ge=0)], ...]
+    unsettled: tuple[Annotated[int, Field(ge=0)], ...]
+
+
 class _BatchDocument(_Document):
     version: Literal[1]
     batch_id: UUID
@@ -58,6 +69,7 @@ class _BatchDocument(_Document):
     doubtful: bool
     unsettled: bool
     directory_batches: Annotated[int, Field(ge=1, le=1000)] = 1
+    parts: _PartsDocument | None = None
     processing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     rows: Annotated[tuple[_RowDocument, ...], Field(min_length=1)]
 
@@ -67,6 +79,11 @@ class _BatchDocument(_Document):
             raise ValueError("rows are numbered from 1 without gaps")
         if self.status is BatchStatus.VALIDATING:
             raise ValueError("no batch is ever validating: nothing could lead out of it")
+        if self.parts is not None:
+            count = -(-len(self.rows) // self.parts.rows)
+            named = {*self.parts.further, *self.parts.doubtful, *self.parts.unsettled}
+            if count < 2 or self.parts.opened > count or any(part >= count for part in named):
+                raise ValueError("the parts are not those of the rows")
         return self
 
 
@@ -87,13 +104,16 @@ def encode(batch: Batch) -> bytes:
         resume_count=batch.resume_count,
         cancelled=batch.cancelled,
         auto_resumes=batch.auto_resumes,
-        doubtful=batch.doubtful,
-        unsettled=batch.unsettled,
-        directory_batches=batch.directory_batches,
+        doubtful=bool(batch.doubtful),
+        unsettled=bool(batch.unsettled),
+        directory_batches=1 + batch.further.get(0, 0),
+        parts=_parts_document(batch),
         processing_seconds=round(batch.seconds, 3),
         rows=tuple(_row_document(row) for row in batch.rows),
     )
-    return document.model_dump_json(indent=1).encode() + b"\n"
+    # A file in one part is written as it was before there were several.
+    left_out = {"parts"} if document.parts is None else {"directory_batches"}
+    return document.model_dump_json(indent=1, exclude=left_out).encode() + b"\n"
 
 
 def decode(document: bytes) -> Batch:
@@ -107,7 +127,7 @@ def decode(document: bytes) -> Batch:
     return Batch(
         id=read.batch_id,
         directory_url=read.directory_url,
-        rows=[_row(row) for row in read.rows],
+        rows=Rows(_row(row) for row in read.rows),
         created_at=read.created_at,
         updated_at=read.updated_at,
         status=read.status,
@@ -119,11 +139,37 @@ def decode(document: bytes) -> Batch:
         resume_count=read.resume_count,
         cancelled=read.cancelled,
         auto_resumes=read.auto_resumes,
-        doubtful=read.doubtful,
-        unsettled=read.unsettled,
-        directory_batches=read.directory_batches,
         seconds=read.processing_seconds,
+        **_parts(read),
     )
+
+
+def _parts_document(batch: Batch) -> _PartsDocument | None:
+    if batch.part_rows is None:
+        return None
+    return _PartsDocument(
+        rows=batch.part_rows,
+        opened=batch.opened_parts,
+        further=dict(batch.further),
+        doubtful=tuple(sorted(batch.doubtful)),
+        unsettled=tuple(sorted(batch.unsettled)),
+    )
+
+
+def _parts(read: _BatchDocument) -> dict[str, Any]:
+    if read.parts is None:
+        return {
+            "further": {0: read.directory_batches - 1} if read.directory_batches > 1 else {},
+            "doubtful": frozenset({0} if read.doubtful else ()),
+            "unsettled": frozenset({0} if read.unsettled else ()),
+        }
+    return {
+        "part_rows": read.parts.rows,
+        "opened_parts": read.parts.opened,
+        "further": read.parts.further,
+        "doubtful": frozenset(read.parts.doubtful),
+        "unsettled": frozenset(read.parts.unsettled),
+    }
 
 
 def _row_document(row: Row) -> _RowDocument:

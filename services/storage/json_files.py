@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -70,8 +70,12 @@ class JsonFiles:
             os.close(self._lock)
             self._lock = None
 
-    def save(self, batch: Batch) -> None:
+    def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
         """Write *batch* so that a crash at any moment leaves the old or the new document whole.
+
+        Args:
+            batch: A snapshot: nothing changes it any more.
+            changed: Numbers of all rows that changed since it was last written; None: any may have.
 
         Raises:
             StorageError: It could not be written, or the folder is not owned.

@@ -22,8 +22,9 @@ from benchmarks.rig import csv_file
 from benchmarks.stage import HASTE, KEPT_ALIVE, QUICK_DIRECTORY, UNPACED, Round, Stage
 from config import Settings
 from main import create_app
-from models.batch import Batch, Row
+from models.batch import Batch
 from models.hospital import HospitalRow
+from models.row import Row
 from scripts.processes import Server, free_port, start_directory
 from tests.e2e.conftest import World, http, progress, upload, wait_until
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def test_what_befalls_a_run_is_told_with_counts(tmp_path: Path, told: Told):
 
 
 class FullDisk(JsonFiles):
-    def save(self, batch: Batch) -> None:
+    def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
         raise StorageError("No space left on device")
 
 

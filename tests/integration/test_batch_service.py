@@ -469,8 +469,8 @@ def test_an_abandon_that_could_not_be_stored_is_not_done_by_the_next_start(
         batch = await stopped_batch(harness)
         save = JsonFiles.save
 
-        def save_and_fail(storage: JsonFiles, snapshot: Batch) -> None:
-            save(storage, snapshot)
+        def save_and_fail(storage: JsonFiles, snapshot: Batch, changed: set[int]) -> None:
+            save(storage, snapshot, changed)
             raise StorageError("the folder could not be flushed")
 
         monkeypatch.setattr(JsonFiles, "save", save_and_fail)

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from directory.app import DirectorySettings
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict, BatchNotFound, StorageUnavailable
+from models.row import RowStatus
 from services.storage.json_files import JsonFiles, StorageError
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
@@ -201,7 +202,7 @@ def test_watchers_hear_of_a_cancel_at_once(tmp_path: Path):
         batch = await harness.submit(csv_file(20))
         await asyncio.sleep(2)
         heard: list[str] = []
-        harness.service.watch(batch.id, lambda: heard.append(harness.service.outlook(batch).step))
+        harness.service.watch(batch.id, lambda _: heard.append(harness.service.outlook(batch).step))
 
         await harness.service.cancel(batch.id)
 

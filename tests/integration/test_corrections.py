@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict, FileRejected, RowNotFound, RowRejected
+from models.row import RowStatus
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 
@@ -131,7 +132,7 @@ def test_values_that_break_the_rules_change_nothing(
 
         assert [error.error_type for error in caught.value.errors] == error_types
         assert {error.row for error in caught.value.errors} == {3}
-        assert (batch.status, batch.rows) == (BatchStatus.FAILED, before)
+        assert (batch.status, list(batch.rows)) == (BatchStatus.FAILED, before)
 
     play(tmp_path, scenario)
 

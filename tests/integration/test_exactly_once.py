@@ -15,10 +15,11 @@ import pytest
 
 from directory.answers import Answer
 from directory.app import DirectorySettings
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
 from models.hospital import ListedHospital
 from models.outcome import Absent, Deleted
+from models.row import RowStatus
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.virtual_time import run_virtual
 

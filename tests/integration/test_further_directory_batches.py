@@ -22,7 +22,7 @@ PARTIAL = {"kind": "partial", "endpoint": "activate"}
 async def held_in_each(harness: Harness, batch: Batch) -> list[int]:
     """Return how many hospitals each of the batch's directory batches has."""
     held = Counter(h["creation_batch_id"] for h in await harness.hospitals())
-    return [held[str(one)] for one in batch.directory_batch_ids]
+    return [held[str(one)] for one in batch.opened_directory_batch_ids]
 
 
 async def activate_one(harness: Harness, batch: Batch) -> None:

@@ -534,7 +534,7 @@ class Histories(RuleBasedStateMachine):
         look()
         if batch.id not in self.watched:
             self.watched.add(batch.id)
-            watched.watch(batch.id, look)
+            watched.watch(batch.id, lambda _: look())
         if batch.status is BatchStatus.COMPLETED and any(row.skipped for row in batch.rows):
             self.had.add("skipped row loaded past")
 

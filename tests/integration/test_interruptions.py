@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict, ShuttingDown
+from models.row import RowStatus
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 

@@ -208,7 +208,7 @@ def test_watchers_hear_when_the_window_opens_later_and_when_the_directory_is_wai
         batch = await harness.submit(csv_file(20, start=101))
         await asyncio.sleep(6)
         heard: list[float] = []
-        harness.service.watch(batch.id, lambda: heard.append(now_s()))
+        harness.service.watch(batch.id, lambda _: heard.append(now_s()))
         await asyncio.sleep(1)
         assert heard == []
 

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict, BatchNotFound, DirectoryUnreachable, ShuttingDown
+from models.row import RowStatus
 from services.comparison import Comparison
 from tests.harness import BASE_URL, Harness, csv_file
 from tests.integration.test_batch_service import stopped_batch
@@ -95,7 +96,7 @@ def test_hospitals_in_further_directory_batches_count(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         await harness.fault("partial", "activate")
         batch = await harness.load(csv_file(4))
-        assert (batch.status, batch.directory_batches) == (BatchStatus.COMPLETED, 2)
+        assert (batch.status, batch.further) == (BatchStatus.COMPLETED, {0: 1})
 
         assert (await verified(harness, batch)).matches
 

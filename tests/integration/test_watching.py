@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from models.batch import Batch, BatchStatus, RowStatus
+from models.batch import Batch, BatchStatus
 from models.errors import ShuttingDown
 from models.outlook import Outlook
+from models.row import RowStatus
 from routers.dependencies import progress_of
 from routers.event_stream import EventStream, Feeds
 from routers.problem import UploadCutOff

@@ -11,8 +11,9 @@ from uuid import UUID
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from models.batch import DONE_ROWS, Batch, BatchStatus, Row, RowStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow, ListedHospital
+from models.row import DONE_ROWS, Row, Rows, RowStatus
 
 BATCH_ID = UUID("00000000-0000-4000-8000-0000000000b1")
 FURTHER_ID = UUID("00000000-0000-4000-8000-0000000000b2")  # of a second directory batch
@@ -106,9 +107,9 @@ _times = st.datetimes(
 
 def _worded(
     rows: list[Row], words: list[tuple[str, str, str | None, str | None]], seconds: float
-) -> list[Row]:
+) -> Rows:
     """Give rows any texts instead of the pooled ones, as many as there are."""
-    return [
+    return Rows(
         replace(
             row,
             hospital=HospitalRow(row.hospital.row, name, address, phone),
@@ -116,7 +117,7 @@ def _worded(
             seconds=seconds,
         )
         for row, (name, address, phone, error) in zip(rows, words, strict=False)
-    ]
+    )
 
 
 #: Any batch that a checkpoint can hold; its texts are any that a file can hold.
@@ -140,9 +141,9 @@ batches = st.builds(
     failure_reason=st.none() | _texts,
     resume_count=st.integers(0, 1000),
     auto_resumes=st.integers(0, 1000),
-    doubtful=st.booleans(),
-    unsettled=st.booleans(),
-    directory_batches=st.integers(1, 1000),
+    doubtful=st.sampled_from([frozenset(), frozenset({0})]),
+    unsettled=st.sampled_from([frozenset(), frozenset({0})]),
+    further=st.just({}) | st.integers(1, 999).map(lambda number: {0: number}),
     seconds=_seconds,
     running_since=st.none(),
     step=st.just(""),

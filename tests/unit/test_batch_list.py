@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batch import Batch, BatchStatus, Row
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
+from models.row import Row, Rows
 from services.batch_list import Place, page
 from tests.unit.strategies import law
 
@@ -22,7 +23,7 @@ STATUSES = st.sampled_from([s for s in BatchStatus if s is not BatchStatus.VALID
 def batch(batch_id: UUID, number: int = 0, status: BatchStatus = BatchStatus.COMPLETED) -> Batch:
     """Return a batch that was accepted at one of few moments, so that some share theirs."""
     moment = NOON + timedelta(microseconds=number % 4)
-    return Batch(batch_id, "http://directory.test", [ROW], moment, moment, status)
+    return Batch(batch_id, "http://directory.test", Rows([ROW]), moment, moment, status)
 
 
 any_batch = st.builds(batch, st.uuids(), st.integers(0, 3), STATUSES)

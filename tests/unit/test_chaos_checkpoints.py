@@ -9,18 +9,19 @@ import pytest
 from chaos.checkpoints import Checkpoints
 from chaos.files import contents, file_name
 from chaos.schedule import Damage
-from models.batch import Batch, Row
+from models.batch import Batch
 from models.hospital import HospitalRow
+from models.row import Row, Rows
 from services.storage.json_files import JsonFiles
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 BATCH = Batch(
     id=UUID("5bf93dff-57f1-4b96-90bd-fde99cbd8324"),
     directory_url="http://directory.test",
-    rows=[
+    rows=Rows(
         Row(HospitalRow(number, name, address, phone or None))
         for number, (name, address, phone) in enumerate(contents(1, 3, 0), 1)
-    ],
+    ),
     created_at=NOW,
     updated_at=NOW,
     file_name=file_name(1),

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
+from models.row import Row, Rows, RowStatus
 from services.storage.checkpoint import UnreadableCheckpoint, decode, encode
 from tests.unit.strategies import batches, law
 
@@ -26,29 +27,31 @@ def a_batch() -> Batch:
     return Batch(
         id=BATCH_ID,
         directory_url="http://directory.test",
-        rows=[
-            Row(
-                HospitalRow(1, "Krankenhaus Köln", "1 Main Street", "+49 221 1234"),
-                RowStatus.CREATED,
-                hospital_id=7,
-                seconds=5.25,
-            ),
-            Row(
-                HospitalRow(2, "病院", "2 Main Street", None),
-                RowStatus.FAILED,
-                error="refused by the directory: name",
-                refused=True,
-                seconds=0.5,
-            ),
-        ],
+        rows=Rows(
+            [
+                Row(
+                    HospitalRow(1, "Krankenhaus Köln", "1 Main Street", "+49 221 1234"),
+                    RowStatus.CREATED,
+                    hospital_id=7,
+                    seconds=5.25,
+                ),
+                Row(
+                    HospitalRow(2, "病院", "2 Main Street", None),
+                    RowStatus.FAILED,
+                    error="refused by the directory: name",
+                    refused=True,
+                    seconds=0.5,
+                ),
+            ],
+        ),
         created_at=datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC),
         updated_at=datetime(2026, 11, 1, 12, 0, 7, tzinfo=UTC),
         status=BatchStatus.FAILED,
         failure_reason="1 row was refused.",
         resume_count=2,
         auto_resumes=1,
-        doubtful=True,
-        unsettled=True,
+        doubtful=frozenset({0}),
+        unsettled=frozenset({0}),
         seconds=5.75,
     )
 
@@ -234,7 +237,7 @@ class TestRefused:
 def test_what_cannot_be_written_is_not_repeated_in_the_error():
     """The error goes into the log, where no value of a file belongs."""
     batch = a_batch()
-    batch.rows[0] = replace(batch.rows[0], hospital_id=None)
+    batch.rows.put(replace(batch.rows[0], hospital_id=None))
 
     with pytest.raises(ValidationError) as met:
         encode(batch)

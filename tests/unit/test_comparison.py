@@ -6,8 +6,8 @@ from uuid import UUID
 from hypothesis import given
 
 from models.api import Difference
-from models.batch import Row, RowStatus
 from models.hospital import HospitalRow, ListedHospital
+from models.row import Row, RowStatus
 from services.comparison import Comparison, compare
 from tests.unit.strategies import BATCH_ID, FURTHER_ID, law, lists_of_a_batch, rows_of_a_batch
 

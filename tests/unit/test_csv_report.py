@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.batch import Row, RowStatus
 from models.hospital import HospitalRow
+from models.row import Row, RowStatus
 from models.validation import CsvContent
 from services.csv_processor import ADDRESS_CHARS, NAME_CHARS, REPORT_COLUMNS, read_csv
 from services.csv_records import DELIMITERS

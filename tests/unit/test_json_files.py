@@ -14,8 +14,9 @@ from uuid import UUID
 
 import pytest
 
-from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
+from models.row import Row, Rows, RowStatus
 from services.storage.checkpoint import encode
 from services.storage.json_files import JsonFiles, StorageError, StorageTaken
 
@@ -38,7 +39,7 @@ class PowerCut(BaseException):
 
 def a_batch(batch_id: UUID = FIRST_ID, status: BatchStatus = BatchStatus.PROCESSING) -> Batch:
     rows = [Row(HospitalRow(1, "A", "A Street", None), RowStatus.CREATED, hospital_id=7)]
-    return Batch(batch_id, "http://directory.test", rows, NOON, NOON, status)
+    return Batch(batch_id, "http://directory.test", Rows(rows), NOON, NOON, status)
 
 
 def names(folder: Path) -> set[str]:

@@ -11,8 +11,9 @@ from uuid import UUID
 import pytest
 
 from config import Settings
-from models.batch import Batch, Row, RowStatus
+from models.batch import Batch
 from models.hospital import HospitalRow
+from models.row import Row, Rows, RowStatus
 from services.storage.checkpoint import encode
 from services.storage.json_files import JsonFiles
 
@@ -23,7 +24,15 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 BATCH = Batch(
     UUID(int=1),
     "http://directory.test",
-    [Row(HospitalRow(1, "Alder Bridge", "12 Alder Lane", None), RowStatus.CREATED, hospital_id=7)],
+    Rows(
+        [
+            Row(
+                HospitalRow(1, "Alder Bridge", "12 Alder Lane", None),
+                RowStatus.CREATED,
+                hospital_id=7,
+            )
+        ]
+    ),
     NOON,
     NOON,
     owner="north",
@@ -120,6 +129,6 @@ def test_a_checkpoint_is_as_large_as_told():
         )
         for number in range(1, 21)
     ]
-    size = len(encode(Batch(UUID(int=1), "https://directory.example", rows, NOON, NOON)))
+    size = len(encode(Batch(UUID(int=1), "https://directory.example", Rows(rows), NOON, NOON)))
 
     assert 5.5 * 1024 < size < 7 * 1024

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import UUID
 
-from models.batch import Batch, BatchStatus, Row, RowStatus
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
+from models.row import Row, Rows, RowStatus
 from services.progress_tracker import ProgressTracker
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -21,7 +23,7 @@ class SlowDisk:
         self.waits = threading.Event()
         self.mended = threading.Event()
 
-    def save(self, batch: Batch) -> None:
+    def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
         status = batch.status
         if self.is_stuck:
             self.is_stuck = False  # the next one would get through
@@ -32,7 +34,7 @@ class SlowDisk:
 
 def a_batch() -> Batch:
     row = HospitalRow(1, "Alpha", "1 Main Street", None)
-    return Batch(UUID(int=1), "http://directory.test", [Row(row)], NOW, NOW)
+    return Batch(UUID(int=1), "http://directory.test", Rows([Row(row)]), NOW, NOW)
 
 
 async def test_an_older_state_never_replaces_a_newer_one():

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batch import Row, RowStatus
 from models.hospital import HospitalRow, ListedHospital
+from models.row import Row, RowStatus
 from services.reconciliation import Plan, reconcile
 from tests.unit.strategies import BATCH_ID, FURTHER_ID, law, lists_of_a_batch, rows_of_a_batch
 

@@ -7,19 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from models.batch import (
-    BATCH_MOVES,
-    DONE_ROWS,
-    ENDED,
-    INTERRUPTED,
-    ROW_MOVES,
-    Batch,
-    BatchStatus,
-    IllegalMove,
-    Row,
-    RowStatus,
-)
+from models.batch import BATCH_MOVES, ENDED, INTERRUPTED, Batch, BatchStatus
 from models.hospital import HospitalRow
+from models.row import DONE_ROWS, ROW_MOVES, IllegalMove, Row, Rows, RowStatus
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -34,7 +24,7 @@ def a_batch(
     *statuses: RowStatus, status: BatchStatus = BatchStatus.PROCESSING, seconds: float = 0.0
 ) -> Batch:
     rows = [a_row(row_status, number) for number, row_status in enumerate(statuses, start=1)]
-    return Batch(uuid4(), "http://directory.test", rows, NOON, NOON, status, seconds=seconds)
+    return Batch(uuid4(), "http://directory.test", Rows(rows), NOON, NOON, status, seconds=seconds)
 
 
 def moves_that_succeed(statuses: type[S], move: Callable[[S, S], object]) -> dict[S, frozenset[S]]:
@@ -236,7 +226,7 @@ class TestWhatRowsSayAboutABatch:
         batch.running_since = 990.0
 
         snapshot = batch.snapshot(now_s=1000.0)
-        batch.rows[0] = batch.rows[0].moved(RowStatus.PROCESSING)
+        batch.rows.put(batch.rows[0].moved(RowStatus.PROCESSING))
         batch.status = BatchStatus.ACTIVATING
         batch.updated_at = NOON + timedelta(hours=1)
 
