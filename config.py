@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     hospital_api_base_url: Annotated[str, AfterValidator(_base_url)] = (
         "https://hospital-directory.onrender.com"
     )
-    max_csv_size: Positive = 20
+    directory_batch_limit: Positive = 20
+    directory_capacity: Positive = 10_000
+    max_csv_size: Annotated[int, Field(ge=1, le=100_000, validate_default=True)] = 20
     max_upload_bytes: Positive | None = None  # None: 1 MiB, more with a larger MAX_CSV_SIZE
     # One wave for a full file: 20 rows took 10.1 s with 10, 5.1 s with 20 (5 s creates, measured).
     max_concurrent_requests: Positive = 20
@@ -99,8 +101,6 @@ class Settings(BaseSettings):
     lookup_rate_limit: NotNegative = 50
     rate_limit_period_seconds: SomeSeconds = 60.0
     rate_limit_margin_seconds: Seconds = 1.0  # for requests that travel at different speeds
-    directory_batch_limit: Positive = 20
-    directory_capacity: Positive = 10_000
     settle_seconds: Seconds = 15.0
     max_attempts: Positive = 4
     wake_timeout_seconds: SomeSeconds = 90.0  # a first answer after up to 60 s is reported
@@ -126,6 +126,17 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["console", "json"], BeforeValidator(str.lower)] = "console"
     app_name: str = "Hospital Bulk Processing API"
     app_version: str = "1.0.0"
+
+    @field_validator("max_csv_size")
+    @classmethod
+    def _fits_the_directory(cls, rows: int, info: ValidationInfo) -> int:
+        capacity = info.data.get("directory_capacity", rows)
+        if rows > capacity:
+            raise ValueError(
+                f"the directory keeps {capacity} rows (DIRECTORY_CAPACITY), a file may not have "
+                f"{rows}"
+            )
+        return rows
 
     @field_validator("api_keys_file")
     @classmethod

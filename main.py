@@ -112,6 +112,7 @@ def build_service(
         max_in_flight=settings.max_concurrent_requests,
         note_create=lambda: sends.add(wall_clock()),
         changed=tracker.watchers.tell_all,
+        creates_to_come=tracker.pending_rows,
         meters=meters,
     )
     meters.show_creates(
@@ -135,8 +136,7 @@ def build_service(
     )
     rules = ServiceRules(
         directory_url=settings.hospital_api_base_url,
-        validate_rows=settings.max_csv_size,
-        bulk_rows=settings.max_csv_size,
+        max_rows=settings.max_csv_size,
         part_rows=settings.directory_batch_limit,
         max_batches=settings.max_queued_batches,
         max_batches_per_owner=settings.max_batches_per_caller,

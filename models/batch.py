@@ -180,6 +180,12 @@ class Batch:
         return active == len(self.rows) - self.rows.skipped
 
     @property
+    def inactive_parts(self) -> int:
+        """How many parts are still to be activated, as far as the rows tell."""
+        inactive = len(self.rows) - self.rows.count(RowStatus.CREATED_AND_ACTIVATED)
+        return -(-(inactive - self.rows.skipped) // (self.part_rows or len(self.rows)))
+
+    @property
     def first_open_row(self) -> int:
         """The first row not created; one past the last if all are."""
         return next((row.hospital.row for row in self.rows if not row.is_done), len(self.rows) + 1)

@@ -35,6 +35,7 @@ class Traffic:
         usual_s: Seconds that a create takes lately.
         answered_in_s: Seconds until its creates under way are answered if they take as long; None
             if there are none or they are overdue.
+        activated_in_s: Seconds that the activations to come take, all rows being there.
         silent_since_s: Monotonic time since when the directory is waited for; None if it is not.
     """
 
@@ -42,6 +43,7 @@ class Traffic:
     lookups: Standing | None
     usual_s: float
     answered_in_s: float | None
+    activated_in_s: float
     silent_since_s: float | None
 
 

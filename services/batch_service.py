@@ -54,8 +54,7 @@ class ServiceRules:
 
     Attributes:
         directory_url: The directory that new batches go to.
-        validate_rows: Most rows of a file that is only checked.
-        bulk_rows: Most rows of a file that is loaded.
+        max_rows: Most rows of a file.
         part_rows: Most rows of a directory batch; a larger file is sent in parts.
         max_batches: Most batches that have not ended.
         max_batches_per_owner: Most of them that one key brought.
@@ -63,8 +62,7 @@ class ServiceRules:
     """
 
     directory_url: str
-    validate_rows: int
-    bulk_rows: int
+    max_rows: int
     part_rows: int
     max_batches: int
     max_batches_per_owner: int
@@ -153,7 +151,15 @@ class BatchService:
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
         now = Now(clock.now_s(), self._tracker.wall_clock())
-        return outlook(batch, self._directory.traffic(batch.id), now)
+        return outlook(batch, self._directory.traffic(batch), now)
+
+    def loading_s(self, rows: int) -> float:
+        """Tell how many seconds a file of so many rows takes if nothing else is loaded."""
+        return (
+            self._directory.loading_s(rows, parts=-(-rows // self._rules.part_rows))
+            if rows
+            else 0.0
+        )
 
     def watch(self, batch_id: UUID, hear: Hear) -> Callable[[], None]:
         """Have *hear* called at every change of what is told of a batch; return what ends that."""
@@ -174,7 +180,7 @@ class BatchService:
         """Check a file; nothing is stored or sent."""
         if self.is_stopping:
             raise ShuttingDown
-        return await asyncio.to_thread(read_csv, file, max_rows=self._rules.validate_rows)
+        return await asyncio.to_thread(read_csv, file, max_rows=self._rules.max_rows)
 
     async def submit(self, upload: Upload) -> Submission:
         """Accept a file: its batch is durable when this returns, and runs.
@@ -204,7 +210,7 @@ class BatchService:
         content = await asyncio.to_thread(
             read_csv,
             upload.file,
-            max_rows=self._rules.bulk_rows,
+            max_rows=self._rules.max_rows,
             keep_unsound=upload.skip_invalid,
         )
         if not (content.is_valid or (upload.skip_invalid and can_skip(content))):

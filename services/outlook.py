@@ -78,17 +78,20 @@ def _place(standing: Standing) -> str:
 
 
 def _eta_s(batch: Batch, traffic: Traffic, now: Now) -> float | None:
-    """Return the time that the longest of what is to come takes; looks take next to none."""
+    """Return the time that what is to come takes; looks go on beside it, or take next to none."""
     if traffic.creates is not None:
         is_refused = traffic.creates.is_refused
-        return None if is_refused else traffic.creates.last_in_s + traffic.usual_s
+        created_s = traffic.creates.last_in_s + traffic.usual_s
+        return None if is_refused else created_s + traffic.activated_in_s
     if _is_under_way(batch):
-        return traffic.answered_in_s
+        answered_s = traffic.answered_in_s
+        return None if answered_s is None else answered_s + traffic.activated_in_s
     if batch.step_ends_s is not None:
-        return max(0.0, batch.step_ends_s - now.monotonic_s)
-    if batch.is_lacking or batch.status is BatchStatus.ACTIVATING:
+        return max(0.0, batch.step_ends_s - now.monotonic_s) + traffic.activated_in_s
+    if batch.is_lacking or (batch.status is BatchStatus.ACTIVATING and batch.parts == 1):
         return None  # an activation takes what it takes
-    return traffic.lookups.last_in_s if traffic.lookups is not None else 0.0
+    looked_s = traffic.lookups.last_in_s if traffic.lookups is not None else 0.0
+    return max(looked_s, traffic.activated_in_s)
 
 
 def _is_under_way(batch: Batch) -> bool:

@@ -33,6 +33,11 @@ def _nothing(*_: object) -> None:
     """Nobody wants to know."""
 
 
+def _none(_: UUID) -> int:
+    """All requests of a batch wait here."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """At most `limit` requests start in any `period_s` seconds; a limit of 0 means no pacing."""
@@ -115,6 +120,7 @@ class Lane:
         max_in_flight: Permits.
         note_send: Called immediately before each request leaves.
         changed: Called when what `standing` tells of waiting requests has changed.
+        to_come: Tells how many requests of a batch are still to leave, if not all wait here.
         usual_s: Seconds that one takes, until that is known.
         name: What it is called in the log and in the metrics.
         note_refusal: Called with that name for each request that was refused with 429.
@@ -126,6 +132,7 @@ class Lane:
         max_in_flight: int,
         note_send: Callable[[], None] = _nothing,
         changed: Callable[[], None] = _nothing,
+        to_come: Callable[[UUID], int] = _none,
         usual_s: float = 0.0,
         name: str = "requests",
         note_refusal: Callable[[str], None] = _nothing,
@@ -136,6 +143,7 @@ class Lane:
         self._note_send = note_send
         self._note_refusal = note_refusal
         self._changed = changed
+        self._to_come = to_come
         self._told: object = None
         self.usual_s = usual_s
         self._in_flight = 0
@@ -212,24 +220,35 @@ class Lane:
         now_s = clock.now_s()
         batches = list(self._waiting)
         place = batches.index(batch_id)
-        mine = len(self._waiting[batch_id])
+        mine = self._to_leave(batch_id)
         before = [mine] * place + [mine - 1] * (len(batches) - place)  # batches take turns
         requests = mine + sum(
-            min(len(self._waiting[other]), most)
+            min(self._to_leave(other), most)
             for other, most in zip(batches, before, strict=True)
             if other != batch_id
         )
-        waves = math.ceil(max(0, requests - self._free) / self._max_in_flight)
         return Standing(
             waiting=mine,
             ahead=tuple(batches[:place]),
             batches=len(batches),
             opens_in_s=self._opens_in_s(now_s),
-            last_in_s=max(
-                turn_after(requests, self._sent_s, now_s, self._pace), waves * self.usual_s
-            ),
+            last_in_s=self.last_in_s(requests),
             is_refused=bool(self._probe_pause_s),
         )
+
+    def last_in_s(self, requests: int) -> float:
+        """Tell in how many seconds the last of so many requests leaves if none is refused."""
+        if not requests:
+            return 0.0
+        waves = math.ceil(max(0, requests - self._free) / self._max_in_flight)
+        turn_s = turn_after(requests, self._sent_s, clock.now_s(), self._pace)
+        return max(turn_s, waves * self.usual_s)
+
+    def takes_s(self, requests: int) -> float:
+        """Tell how many seconds so many requests, at least one, take if nothing else is sent."""
+        waves = math.ceil(requests / self._max_in_flight) - 1
+        turn_s = turn_after(requests, (), 0.0, self._pace)
+        return max(turn_s, waves * self.usual_s) + self.usual_s
 
     def answered_in_s(self, batch_id: UUID) -> float | None:
         """Tell in how many seconds the batch's last send is answered if it takes the usual time.
@@ -260,6 +279,9 @@ class Lane:
         self._closed = True
         for batch_id in list(self._waiting):
             self.withdraw(batch_id)
+
+    def _to_leave(self, batch_id: UUID) -> int:
+        return max(len(self._waiting[batch_id]), self._to_come(batch_id))
 
     @property
     def _patience_s(self) -> float:

@@ -62,13 +62,21 @@ class Lanes:
         max_in_flight: int,
         note_create: Callable[[], None],
         changed: Callable[[], None],
+        creates_to_come: Callable[[UUID], int],
         meters: Meters,
     ) -> None:
         refused = meters.rate_limited
         few = min(4, max_in_flight)
         half = replace(lookup, limit=math.ceil(lookup.limit / 2))
         self.create = Lane(
-            create, max_in_flight, note_create, changed, USUAL_CREATE_S, "create", refused
+            create,
+            max_in_flight,
+            note_create,
+            changed,
+            creates_to_come,
+            USUAL_CREATE_S,
+            "create",
+            refused,
         )
         self.look = Lane(lookup, few, changed=changed, name="look", note_refusal=refused)
         self.verify = Lane(half, few, name="verify")  # its requests go through `look`
@@ -110,14 +118,20 @@ class PatientDirectory:
         """Count creates that an earlier process sent, that many seconds ago."""
         self._lanes.create.remember(ages_s)
 
-    def traffic(self, batch_id: UUID) -> Traffic:
+    def loading_s(self, rows: int, parts: int) -> float:
+        """Tell how many seconds a file takes if nothing else is loaded."""
+        # A look follows each activation; the last parts and the oldest were looked at just before.
+        return self._lanes.create.takes_s(rows) + self._lanes.look.takes_s(parts + 2)
+
+    def traffic(self, batch: Batch) -> Traffic:
         """Tell what a batch has on the way."""
         lanes = self._lanes
         return Traffic(
-            creates=lanes.create.standing(batch_id),
-            lookups=lanes.look.standing(batch_id) or lanes.activate.standing(batch_id),
+            creates=lanes.create.standing(batch.id),
+            lookups=lanes.look.standing(batch.id) or lanes.activate.standing(batch.id),
             usual_s=lanes.create.usual_s,
-            answered_in_s=lanes.create.answered_in_s(batch_id),
+            answered_in_s=lanes.create.answered_in_s(batch.id),
+            activated_in_s=lanes.look.last_in_s(batch.inactive_parts) if batch.parts > 1 else 0.0,
             silent_since_s=self.waker.silent_since_s,
         )
 

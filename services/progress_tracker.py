@@ -80,6 +80,11 @@ class ProgressTracker:
         """Return how many batches are in *status*."""
         return sum(batch.status is status for batch in self._batches.values())
 
+    def pending_rows(self, batch_id: UUID) -> int:
+        """Return how many rows of a batch are still to be sent; 0 if there is none of that id."""
+        batch = self._batches.get(batch_id)
+        return batch.rows.count(RowStatus.PENDING) if batch else 0
+
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
         try:

@@ -69,6 +69,7 @@ class ValidationResult(Shape):
             "total_rows": 3,
             "valid_rows": 2,
             "invalid_rows": 1,
+            "estimated_seconds": 5.0,
             "errors": [EXAMPLE_FINDING],
             "warnings": [],
             "preview_hospitals": [
@@ -92,18 +93,26 @@ class ValidationResult(Shape):
     total_rows: Annotated[int, Field(description="Data rows read; reading stops above the limit")]
     valid_rows: int
     invalid_rows: int
+    estimated_seconds: Annotated[
+        float,
+        Field(
+            description="How long loading the sound rows takes at the pace that the directory "
+            "allows, if nothing else is loaded"
+        ),
+    ]
     errors: list[RowError]
     warnings: list[str]
     preview_hospitals: Annotated[list[PreviewHospital], Field(description="The first 5 sound rows")]
     file_info: FileProperties
 
     @classmethod
-    def of(cls, content: CsvContent) -> "ValidationResult":
+    def of(cls, content: CsvContent, estimated_s: float) -> "ValidationResult":
         return cls(
             is_valid=content.is_valid,
             total_rows=content.total_rows,
             valid_rows=len(content.rows),
             invalid_rows=content.total_rows - len(content.rows),
+            estimated_seconds=round(estimated_s, 1),
             errors=[RowError.of(finding) for finding in content.errors],
             warnings=list(content.warnings),
             preview_hospitals=[

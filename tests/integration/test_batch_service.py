@@ -501,17 +501,15 @@ def test_a_file_with_errors_is_refused_with_all_of_them_and_nothing_is_sent(tmp_
     assert list(tmp_path.glob("*.json")) == []
 
 
-def test_bulk_takes_no_more_rows_than_a_directory_batch_but_validation_does(tmp_path: Path):
+def test_a_file_may_have_as_many_rows_as_the_setting_says(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
-        with pytest.raises(FileRejected):
-            await harness.submit(csv_file(21))
+        with pytest.raises(FileRejected, match="more than 30 rows"):
+            await harness.submit(csv_file(31))
+        assert not (await harness.service.validate(io.BytesIO(csv_file(31).encode()))).is_valid
 
-        content = await harness.service.validate(io.BytesIO(csv_file(21).encode()))
+        await assert_exactly_once(harness, await harness.load(csv_file(30)))
 
-        assert content.is_valid
-        assert content.total_rows == 21
-
-    play(tmp_path, scenario, max_csv_size=1000)
+    play(tmp_path, scenario, max_csv_size=30)
 
 
 def test_a_full_queue_refuses_what_comes_and_stores_nothing(tmp_path: Path):

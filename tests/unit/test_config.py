@@ -70,6 +70,33 @@ def test_a_setting_comes_from_the_env_file_unless_the_environment_has_it(
     assert expected == (settings.max_attempts, settings.max_csv_size)
 
 
+@pytest.mark.parametrize(
+    ("rows", "capacity", "told"),
+    [
+        ("10001", None, "MAX_CSV_SIZE cannot be right: the directory keeps 10000 rows"),
+        ("100000", "99999", "MAX_CSV_SIZE cannot be right: the directory keeps 99999 rows"),
+        (None, "19", "MAX_CSV_SIZE cannot be right: the directory keeps 19 rows"),
+        ("100001", "1000000", "MAX_CSV_SIZE cannot be right"),
+    ],
+)
+def test_a_file_may_not_have_more_rows_than_the_directory_keeps(
+    monkeypatch: pytest.MonkeyPatch, rows: str | None, capacity: str | None, told: str
+):
+    for name, value in (("MAX_CSV_SIZE", rows), ("DIRECTORY_CAPACITY", capacity)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadSetting, match=told):
+        load_settings()
+
+
+def test_a_file_may_fill_the_directory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MAX_CSV_SIZE", "100000")
+    monkeypatch.setenv("DIRECTORY_CAPACITY", "100000")
+
+    assert load_settings().max_csv_size == 100_000
+
+
 def test_an_empty_setting_is_its_default(monkeypatch: pytest.MonkeyPatch):
     """Compose files pass `${MAX_CSV_SIZE:-}` on."""
     monkeypatch.setenv("MAX_CSV_SIZE", "")

@@ -90,6 +90,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},
+    "loading_s": set(),
     "page": set(),
     "resumable": set(),
     "validate": set(),

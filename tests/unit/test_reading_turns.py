@@ -32,6 +32,9 @@ class SlowReader:
     async def wait_until_stopping(self) -> None:
         await asyncio.Event().wait()
 
+    def loading_s(self, rows: int) -> float:
+        return 0.0
+
     async def validate(self, file: BinaryIO) -> CsvContent:
         if len(file.read()) > ORDINARY_BYTES:
             self.begun.set()
