@@ -1,6 +1,7 @@
 """What a server process holds, seen from outside: memory, handles, connections."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import psutil
@@ -40,3 +41,10 @@ def footprint(server: Server) -> Footprint:
         upstream=len(connected) - clients,
         threads=process.num_threads(),
     )
+
+
+def peak_mib(server: Server) -> float:
+    """Return the most memory that the process of *server* ever had, in MiB (Linux)."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
