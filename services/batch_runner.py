@@ -100,6 +100,7 @@ class BatchRunner:
             await self._verify_oldest(run)
             if not run.has_lost:
                 await self._each(run, self._parts.activate, run.parts)
+            await self._verify_oldest(run)
             if all(part.verified_s is not None and not +part.inactive for part in run.parts):
                 return BatchStatus.COMPLETED, None
 
@@ -111,13 +112,13 @@ class BatchRunner:
         await self._each(run, self._parts.complete, sending, looking)
 
     async def _verify_oldest(self, run: Run) -> None:
-        """Look once more at the part that was verified longest ago, which may be hours.
+        """Look once more at the part that was verified longest ago, of several: it may be hours.
 
         A directory that restarted since, or dropped its oldest rows, does not have that one any
         more, and then all are looked at again.
         """
-        filled = [part for part in run.parts if +part.inactive]
-        if len(filled) > 1:
+        filled = [part for part in run.parts if _has_rows(run.batch, part)]
+        if len(run.parts) > 1 and filled and not run.has_lost:
             await self._parts.verify(run, min(filled, key=_verified_s))
 
     async def _each(
@@ -143,6 +144,8 @@ class BatchRunner:
         for part in parts:
             if run.stopped_by is not None:
                 return
+            if self._directory.waker.is_stopping and len(run.parts) > 1:
+                raise Interrupted
             try:
                 await work(run, part)
             except (Interrupted, TurnWithdrawn):
@@ -209,6 +212,10 @@ class BatchRunner:
 
 def _lacks(batch: Batch, part: Part) -> bool:
     return any(not (row.is_done or row.skipped) for row in batch.rows_of(part.number))
+
+
+def _has_rows(batch: Batch, part: Part) -> bool:
+    return any(row.is_done for row in batch.rows_of(part.number))
 
 
 def _verified_s(part: Part) -> float:
