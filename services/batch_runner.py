@@ -98,10 +98,10 @@ class BatchRunner:
             if batch.is_lacking:
                 return shortfall(batch)
             await self._verify_oldest(run)
-            if not run.has_lost:
+            if run.is_verified:
                 await self._each(run, self._parts.activate, run.parts)
             await self._verify_oldest(run)
-            if all(part.verified_s is not None and not +part.inactive for part in run.parts):
+            if run.is_verified and not any(+part.inactive for part in run.parts):
                 return BatchStatus.COMPLETED, None
 
     async def _complete(self, run: Run) -> None:
@@ -117,8 +117,8 @@ class BatchRunner:
         A directory that restarted since, or dropped its oldest rows, does not have that one any
         more, and then all are looked at again.
         """
-        filled = [part for part in run.parts if _has_rows(run.batch, part)]
-        if len(run.parts) > 1 and filled and not run.has_lost:
+        if len(run.parts) > 1 and run.is_verified:
+            filled = [part for part in run.parts if _has_rows(run.batch, part)]
             await self._parts.verify(run, min(filled, key=_verified_s))
 
     async def _each(
