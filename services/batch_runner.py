@@ -107,8 +107,9 @@ class BatchRunner:
     async def _complete(self, run: Run) -> None:
         """Have every part verified. Those that lack nothing are looked at while others send."""
         left = [part for part in run.parts if part.verified_s is None]
-        sending = [part for part in left if part.is_new or _lacks(run.batch, part)]
-        looking = [part for part in left if part not in sending]
+        lacks = {part.number for part in left if part.is_new or _lacks(run.batch, part)}
+        sending = [part for part in left if part.number in lacks]
+        looking = [part for part in left if part.number not in lacks]
         await self._each(run, self._parts.complete, sending, looking)
 
     async def _verify_oldest(self, run: Run) -> None:
@@ -134,8 +135,8 @@ class BatchRunner:
         ]
         results = await asyncio.gather(*workers, return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
-        unforeseen = [error for error in errors if not isinstance(error, FORESEEN)]
-        for error in unforeseen or ([run.stopped_by] if run.stopped_by else errors):
+        defects = [error for error in errors if not isinstance(error, FORESEEN)]
+        for error in defects or ([run.stopped_by] if run.stopped_by else errors):
             raise error
 
     async def _work(
