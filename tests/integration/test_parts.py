@@ -313,6 +313,24 @@ class TestAbandon:
 
         play(tmp_path, scenario, **LARGE)
 
+    def test_how_far_it_is_can_be_seen(self, tmp_path: Path):
+        async def scenario(harness: Harness) -> None:
+            batch = await harness.submit(csv_file(70))
+            await asyncio.sleep(66.1)
+            await harness.service.cancel(batch.id)
+            await harness.service.wait(batch)
+            told = []
+            harness.service.watch(
+                batch.id, lambda _: told.append(harness.service.outlook(batch).step)
+            )
+
+            await harness.service.abandon(batch.id)
+
+            assert told[0] == "being abandoned: looking at part 1 of 4"
+            assert "being abandoned: deleting part 3 of 4" in told
+
+        play(tmp_path, scenario, **LARGE)
+
     def test_after_a_crash_what_arrives_late_goes_too(self, tmp_path: Path):
         async def scenario(harness: Harness) -> None:
             batch = await harness.submit(csv_file(45))
