@@ -1,8 +1,8 @@
 """How many rows a second go through the service when the directory answers at once.
 
-Floor: creates sent with bare httpx, as many at a time, to the same directory in the same run. Bounds,
-durable checkpoints included: files of 20 rows pass at 0.70 of that rate, a file of 2,000 at 0.80, and
-one of 20,000 at 0.90 of what 2,000 reach, within 150 MiB.
+Floor: creates sent with bare httpx, as many at a time, to the same directory in the same run.
+Bounds, durable checkpoints included: files of 20 rows pass at 0.70 of that rate, a file of 2,000 at
+0.80, and one of 20,000 at 0.90 of what 2,000 reach, within 150 MiB.
 """
 
 import argparse
