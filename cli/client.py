@@ -18,6 +18,7 @@ from httpx_sse import SSEError, connect_sse
 
 Json = dict[str, Any]
 
+PAGE_ROWS = 1000  # what a progress document holds, from the first row on
 PROBLEM = "application/problem+json"
 QUICK = httpx.Timeout(30.0, connect=10.0)
 # Where the directory takes part, which may have to wake up and to settle first; and uploads.

@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from cli.client import CallFailed, Json, NoAnswer, Refused, Service, is_to_wait
+from cli.client import PAGE_ROWS, CallFailed, Json, NoAnswer, Refused, Service, is_to_wait
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 PATIENCE_S = 600.0  # a restart takes seconds, a deployment minutes
-PAGE_ROWS = 1000  # what a progress document holds, from the first row on
 
 _GIVEN_UP = "What became of the batch is not known here; it does not need this client to go on."
 

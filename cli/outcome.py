@@ -1,8 +1,7 @@
 """How a batch stands: what is said of it, and what can be done next."""
 
-from cli.client import CallFailed, Json, Service
+from cli.client import PAGE_ROWS, CallFailed, Json, Service
 from cli.display import SHOWN, Display, rows_table, taken
-from cli.follow import PAGE_ROWS
 
 TAKEN_BACK = ("resumable", "failed", "abandoning")  # an abandon of any other is refused at once
 
