@@ -26,7 +26,8 @@ from benchmarks.rig import csv_file
 from config import Settings
 from main import create_app
 from scripts.processes import Server, free_port, start_directory
-from services.batch_service import BatchService, Upload
+from services.batch_service import BatchService
+from services.uploads import Upload
 
 ROWS = 20
 CROWD = 100

@@ -109,7 +109,8 @@ async def correct(
     if not correction.changes:
         raise InvalidRequest("Give at least one of name, address and phone.")
     corrected = await service.correct(batch_id, row, correction.changes)
-    return reply(RowState.of(corrected, service.get(batch_id)))
+    is_correctable = service.get(batch_id).is_correctable
+    return reply(RowState.of(corrected, is_correctable=is_correctable))
 
 
 @router.delete(

@@ -24,7 +24,7 @@ from routers.answers import FINDING, REPLAYED, RUN_RESPONSES, accepted, ended
 from routers.dependencies import AsyncDep, IdempotencyKeyDep, ServiceDep, UploadDep, reply
 from routers.openapi import problems
 from routers.upload_route import FORM_LIMITS, UploadRoute
-from services.batch_service import Upload
+from services.uploads import Upload
 
 router = APIRouter(
     prefix="/hospitals", tags=["Upload"], route_class=UploadRoute, form_limits=FORM_LIMITS

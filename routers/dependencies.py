@@ -9,7 +9,7 @@ from fastapi import Depends, File, Header, Path, Request, Response, UploadFile
 from pydantic import BaseModel
 
 from config import Settings
-from models.api import EXAMPLE_ID, Progress
+from models.api import EXAMPLE_ID, FIRST_PAGE, Progress, RowSelection
 from models.batch import Batch
 from models.errors import BatchNotFound, InvalidRequest, NotCsv, UploadTooLarge
 from routers.access import CallerDep
@@ -136,6 +136,8 @@ def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     )
 
 
-def progress_of(service: BatchService, batch: Batch) -> Progress:
-    """Return where *batch* stands now."""
-    return Progress.of(batch, service.outlook(batch), clock.now_s())
+def progress_of(
+    service: BatchService, batch: Batch, selection: RowSelection = FIRST_PAGE
+) -> Progress:
+    """Return where *batch* stands now, with some of its rows."""
+    return Progress.of(batch, service.outlook(batch), clock.now_s(), selection)

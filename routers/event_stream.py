@@ -15,7 +15,7 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from models.api import Progress
+from models.api import PAGE_ROWS, Progress, RowSelection, RowState
 from models.batch import Batch
 from models.errors import BatchNotFound
 from routers.dependencies import progress_of
@@ -25,8 +25,9 @@ from services.batch_service import BatchService
 
 GATHER_S = 0.005  # what changes together, as a wave of rows that leaves, is told together ...
 EVERY_S = 0.05  # ... and the next change not sooner than this after the last one
-# A batch of 10,000 rows takes 50 ms to tell: so long, ten times, everything else has its turn.
+# 1,000 rows take 5 ms to tell: so long, ten times, everything else has its turn.
 PAUSES = 10
+NO_ROWS = RowSelection(limit=0)
 KEEP_ALIVE_S = 15.0
 KEEP_ALIVE = b": still here\n\n"
 
@@ -45,30 +46,23 @@ def done_id(updated_at: datetime) -> str:
 
 
 class _Look:
-    """Where a batch stood at one moment; encoded when it is wanted for the first time."""
+    """Where a batch stood at one moment, with its first rows; encoded when it is first wanted."""
 
     def __init__(self, progress: Progress, at_s: float) -> None:
-        self.progress = progress
+        self._progress = progress
         self.at_s = at_s
 
     @cached_property
     def as_progress(self) -> bytes:
-        return _event("progress", event_id(self.progress.updated_at), self._json)
+        return _event("progress", event_id(self._progress.updated_at), self._json)
 
     @cached_property
     def as_done(self) -> bytes:
-        return _event("done", done_id(self.progress.updated_at), self._json)
-
-    def since(self, before: "_Look") -> bytes:
-        """Return what changed, as an event."""
-        known = {row.row: row for row in before.progress.hospitals}
-        changed = [row for row in self.progress.hospitals if row != known.get(row.row)]
-        shown = self.progress.model_copy(update={"hospitals": changed})
-        return _event("rows", event_id(self.progress.updated_at), shown.model_dump_json())
+        return _event("done", done_id(self._progress.updated_at), self._json)
 
     @cached_property
     def _json(self) -> str:
-        return self.progress.model_dump_json()
+        return self._progress.model_dump_json()
 
 
 class Feed:
@@ -77,7 +71,11 @@ class Feed:
     def __init__(self, service: BatchService, batch: Batch) -> None:
         self._service = service
         self._batch = batch
-        self._told = self._newest = self._look()
+        self._newest = self._look()
+        self._told = self._without_rows()
+        self._told_at_s = self._newest.at_s
+        self._was_correctable = batch.is_correctable
+        self._rows: set[int] = set()  # that changed since
         self._number = 0
         self._change = b""
         self._pause_s = EVERY_S
@@ -102,16 +100,18 @@ class Feed:
                 news = self._change if seen == self._number - 1 else self._whole()
                 seen = self._number
                 yield news
-            elif self._told.progress.is_completed:
-                yield self._told.as_done
+            elif self._told.is_completed:
+                yield self._newest.as_done
                 return
             elif not await self._wait():
                 yield KEEP_ALIVE
 
-    def _hear(self, _row: int | None) -> None:
+    def _hear(self, row: int | None) -> None:
         """Tell soon that something changed."""
+        if row is not None:
+            self._rows.add(row)
         if self._due is None:
-            at_s = max(self._told.at_s + self._pause_s, clock.now_s() + GATHER_S)
+            at_s = max(self._told_at_s + self._pause_s, clock.now_s() + GATHER_S)
             self._due = asyncio.get_running_loop().call_at(at_s, self._tell)
 
     @property
@@ -124,9 +124,12 @@ class Feed:
     def _look(self) -> _Look:
         return _Look(progress_of(self._service, self._batch), clock.now_s())
 
+    def _without_rows(self) -> Progress:
+        return progress_of(self._service, self._batch, NO_ROWS)
+
     def _whole(self) -> bytes:
         """Return everything, as of now: seconds go by also when nothing changes."""
-        if clock.now_s() >= self._newest.at_s + EVERY_S:
+        if not self._told.is_completed and clock.now_s() >= self._newest.at_s + EVERY_S:
             self._newest = self._look()
         return self._newest.as_progress
 
@@ -135,13 +138,30 @@ class Feed:
             self._due.cancel()
             self._due = None
         began_s = clock.now_s()
-        before, self._told = self._told, self._look()
-        self._newest = self._told
-        self._change = self._told.since(before)
+        self._told, self._told_at_s = self._without_rows(), clock.now_s()
+        rows = self._changed_rows()
+        if len(rows) > PAGE_ROWS or self._told.is_completed:
+            self._newest = self._look()
+        self._change = self._newest.as_progress if len(rows) > PAGE_ROWS else self._as_rows(rows)
         self._number += 1
         self._pause_s = max(EVERY_S, (clock.now_s() - began_s) * PAUSES)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _changed_rows(self) -> list[int]:
+        """Return the numbers of the rows that are not as they were told, and begin anew."""
+        numbers, self._rows = self._rows, set()
+        if self._batch.is_correctable is not self._was_correctable:
+            self._was_correctable = self._batch.is_correctable
+            numbers |= {row.hospital.row for row in self._batch.rows if row.is_excluded}
+        return sorted(numbers)
+
+    def _as_rows(self, numbers: list[int]) -> bytes:
+        is_correctable = self._was_correctable
+        rows = map(self._batch.row, numbers)
+        states = [RowState.of(row, is_correctable=is_correctable) for row in rows]
+        changed = self._told.model_copy(update={"hospitals": states})
+        return _event("rows", event_id(changed.updated_at), changed.model_dump_json())
 
     async def _wait(self) -> bool:
         """Return True at the next change, False when it is time for a sign of life."""

@@ -1,11 +1,11 @@
 """Following a batch, and forgetting old ones."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 
-from models.api import Cleaned, Progress
+from models.api import PAGE_ROWS, Cleaned, Progress, RowSelection
 from models.batch import ENDED
 from models.errors import BatchNotFound, ShuttingDown
 from routers.access import CallerDep
@@ -15,6 +15,8 @@ from routers.openapi import problems
 
 router = APIRouter(prefix="/hospitals/progress")
 
+MAX_OFFSET = 1_000_000  # beyond any file
+
 
 @router.get(
     "/{batch_id}",
@@ -23,15 +25,29 @@ router = APIRouter(prefix="/hospitals/progress")
     summary="Follow a batch",
     responses=problems(BatchNotFound()),
 )
-async def progress(batch_id: BatchIdDep, service: ServiceDep) -> Response:
-    """Tell where the batch and each of its rows stand; ask again until `is_completed`."""
-    return reply(progress_of(service, service.get(batch_id)))
+async def progress(
+    batch_id: BatchIdDep,
+    service: ServiceDep,
+    offset: Annotated[
+        int, Query(ge=0, le=MAX_OFFSET, description="Rows to leave out at the beginning")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=PAGE_ROWS, description="Rows on a page")] = PAGE_ROWS,
+    only: Annotated[
+        Literal["failed"] | None, Query(description="`failed`: only the rows that failed")
+    ] = None,
+) -> Response:
+    """Tell where the batch and its rows stand; ask again until `is_completed`.
+
+    The rows of a large batch come in pages. Whatever the page, the counts are of the whole batch.
+    """
+    selection = RowSelection(offset, limit, only_failed=only is not None)
+    return reply(progress_of(service, service.get(batch_id), selection))
 
 
 _KINDS = {
-    "progress": "The first one; `hospitals` has every row",
-    "rows": "A change; `hospitals` has the rows that changed",
-    "done": "The last one; `hospitals` has every row",
+    "progress": "The first one; `hospitals` has the first 1,000 rows",
+    "rows": "A change; `hospitals` has the rows that changed, wherever they stand",
+    "done": "The last one; `hospitals` has the first 1,000 rows",
 }
 _ID = "1795420802000000"
 _DATA = json.dumps(Progress.model_json_schema()["examples"][0])
@@ -80,10 +96,11 @@ async def events(
 ) -> Response:
     """Send server-sent events until the batch `is_completed`; the data are Progress documents.
 
-    The first event, `progress`, has the whole document. In those called `rows` `hospitals` holds
-    only the rows that changed, and everything else is as of now: take all fields over, and replace
-    rows by their `row`. The last one, `done`, is whole again. A client that cannot keep up gets a
-    further `progress` instead of the `rows` it missed.
+    The first event, `progress`, has the whole document, with the first 1,000 rows. In those called
+    `rows` `hospitals` holds only the rows that changed, and everything else is as of now: take all
+    fields over, and replace rows by their `row`. The last one, `done`, is like the first. A client
+    that cannot keep up gets a further `progress` instead of the `rows` it missed; so does everybody
+    when more than 1,000 rows changed at once. Ask for other rows anew then.
     """
     batch = service.get(batch_id)
     if batch.status in ENDED and last_event_id == done_id(batch.updated_at):

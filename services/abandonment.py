@@ -57,6 +57,8 @@ class Abandonment:
                 batch.failure_reason = f"{cause} It is tried again by itself."
                 self._tracker.touch(batch)
             raise
+        finally:
+            self._tracker.set_step(batch, "")
 
     async def _abandon(self, batch: Batch) -> int:
         await self._directory.waker.wake_if_quiet()
@@ -90,6 +92,7 @@ class Abandonment:
 
     async def _look(self, batch: Batch, part: "_Part") -> None:
         """Look at one part; BatchConflict if any of its hospitals is active."""
+        self._say(batch, "looking at", part)
         look = await self._directory.look(batch.id, batch.directory_batch_ids(part.number))
         part.settling.looked(look.sent_s, look.answered_s)
         part.hospitals, part.looked_s = look.hospitals, look.answered_s
@@ -109,6 +112,7 @@ class Abandonment:
         for part in filled:
             if clock.now_s() - part.known_since_s > FRESH_S:
                 await self._look(batch, part)
+            self._say(batch, "deleting", part)
             having = {hospital.batch_id for hospital in part.hospitals}
             part.looked_s = None
             for directory_batch_id in batch.directory_batch_ids(part.number):
@@ -116,6 +120,11 @@ class Abandonment:
                     batch, part, directory_batch_id
                 ):
                     return
+
+    def _say(self, batch: Batch, doing: str, part: "_Part") -> None:
+        if batch.parts > 1:
+            place = f"part {part.number + 1} of {batch.opened_parts}"
+            self._tracker.set_step(batch, f"being abandoned: {doing} {place}")
 
     async def _delete_one(self, batch: Batch, part: "_Part", directory_batch_id: UUID) -> bool:
         """Return whether the directory answered that it has none of it any more."""

@@ -104,6 +104,11 @@ class Run:
         ]
         return cls(batch, parts, automatic)
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether every part is as the file has it, as far as the last looks tell."""
+        return all(part.verified_s is not None for part in self.parts)
+
     def stop(self, reason: CannotContinue) -> None:
         """Send no further row, and end every wait; what is under way keeps its outcome."""
         if self.stopped_by is None:

@@ -98,26 +98,28 @@ class BatchRunner:
             if batch.is_lacking:
                 return shortfall(batch)
             await self._verify_oldest(run)
-            if not run.has_lost:
+            if run.is_verified:
                 await self._each(run, self._parts.activate, run.parts)
-            if all(part.verified_s is not None and not +part.inactive for part in run.parts):
+            await self._verify_oldest(run)
+            if run.is_verified and not any(+part.inactive for part in run.parts):
                 return BatchStatus.COMPLETED, None
 
     async def _complete(self, run: Run) -> None:
         """Have every part verified. Those that lack nothing are looked at while others send."""
         left = [part for part in run.parts if part.verified_s is None]
-        sending = [part for part in left if part.is_new or _lacks(run.batch, part)]
-        looking = [part for part in left if part not in sending]
+        lacks = {part.number for part in left if part.is_new or _lacks(run.batch, part)}
+        sending = [part for part in left if part.number in lacks]
+        looking = [part for part in left if part.number not in lacks]
         await self._each(run, self._parts.complete, sending, looking)
 
     async def _verify_oldest(self, run: Run) -> None:
-        """Look once more at the part that was verified longest ago, which may be hours.
+        """Look once more at the part that was verified longest ago, of several: it may be hours.
 
         A directory that restarted since, or dropped its oldest rows, does not have that one any
         more, and then all are looked at again.
         """
-        filled = [part for part in run.parts if +part.inactive]
-        if len(filled) > 1:
+        if len(run.parts) > 1 and run.is_verified:
+            filled = [part for part in run.parts if _has_rows(run.batch, part)]
             await self._parts.verify(run, min(filled, key=_verified_s))
 
     async def _each(
@@ -133,8 +135,8 @@ class BatchRunner:
         ]
         results = await asyncio.gather(*workers, return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
-        unforeseen = [error for error in errors if not isinstance(error, FORESEEN)]
-        for error in unforeseen or ([run.stopped_by] if run.stopped_by else errors):
+        defects = [error for error in errors if not isinstance(error, FORESEEN)]
+        for error in defects or ([run.stopped_by] if run.stopped_by else errors):
             raise error
 
     async def _work(
@@ -143,6 +145,8 @@ class BatchRunner:
         for part in parts:
             if run.stopped_by is not None:
                 return
+            if self._directory.waker.is_stopping and len(run.parts) > 1:
+                raise Interrupted
             try:
                 await work(run, part)
             except (Interrupted, TurnWithdrawn):
@@ -209,6 +213,10 @@ class BatchRunner:
 
 def _lacks(batch: Batch, part: Part) -> bool:
     return any(not (row.is_done or row.skipped) for row in batch.rows_of(part.number))
+
+
+def _has_rows(batch: Batch, part: Part) -> bool:
+    return any(row.is_done for row in batch.rows_of(part.number))
 
 
 def _verified_s(part: Part) -> float:

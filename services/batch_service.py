@@ -14,7 +14,6 @@ from models.caller import Caller
 from models.errors import (
     BatchConflict,
     DirectoryUnreachable,
-    FileRejected,
     KeyReused,
     QueueFull,
     ShuttingDown,
@@ -41,7 +40,7 @@ from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, other_directory
 from services.refusals import cannot_abandon, cannot_cancel, cannot_resume
-from services.skipping import can_skip, rows_to_load
+from services.uploads import Submission, Upload, rows_of
 from services.verification import verify
 from services.watchers import Hear
 
@@ -67,33 +66,6 @@ class ServiceRules:
     max_batches: int
     max_batches_per_owner: int
     shutdown_grace_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that somebody wants loaded.
-
-    Attributes:
-        file: Its content.
-        name: What it is called.
-        owner: The name of the key that it came with; None: without one.
-        idempotency_key: What its client calls this upload, if anything.
-        skip_invalid: Load the sound rows if some are not.
-    """
-
-    file: BinaryIO
-    name: str | None = None
-    owner: str | None = None
-    idempotency_key: str | None = None
-    skip_invalid: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """The batch of an upload, and whether an earlier one under the same key brought it."""
-
-    batch: Batch
-    is_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +179,8 @@ class BatchService:
 
     async def _accept(self, upload: Upload, digest: str | None) -> Batch:
         self._check_room(upload.owner)
-        content = await asyncio.to_thread(
-            read_csv,
-            upload.file,
-            max_rows=self._rules.max_rows,
-            keep_unsound=upload.skip_invalid,
-        )
-        if not (content.is_valid or (upload.skip_invalid and can_skip(content))):
-            raise FileRejected(content.errors)
-        now = self._tracker.wall_clock()
-        rows, part_rows = rows_to_load(content), self._rules.part_rows
+        rows = await asyncio.to_thread(rows_of, upload, self._rules.max_rows)
+        now, part_rows = self._tracker.wall_clock(), self._rules.part_rows
         is_large = len(rows) > part_rows
         batch = Batch(
             id=uuid4(),

@@ -30,7 +30,7 @@ async def verify(batch: Batch, directory: PatientDirectory, stopping: asyncio.Ev
         raise DirectoryUnreachable(f"{stop.cause}. Nothing was changed; try again later.") from None
     except Interrupted:
         raise ShuttingDown from None
-    return compare(batch.rows, hospitals)
+    return await asyncio.to_thread(compare, batch.rows.copy(), hospitals)
 
 
 async def _look(

@@ -19,11 +19,12 @@ from config import Settings
 from directory.app import ConnectionDropped, DirectorySettings, create_directory
 from main import build_service
 from models.batch import Batch, BatchStatus
-from services.batch_service import BatchService, Upload
+from services.batch_service import BatchService
 from services.hospital_api import HospitalApi
 from services.meters import Meters
 from services.storage.json_files import JsonFiles
 from services.storage.send_log import SendLog
+from services.uploads import Upload
 
 BASE_URL = "http://directory.test"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

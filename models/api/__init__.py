@@ -1,6 +1,8 @@
 """The shapes on the wire, for routers only. Names and shapes are the service's contract."""
 
 from models.api.batches import (
+    FIRST_PAGE,
+    PAGE_ROWS,
     Abandoned,
     BatchSummary,
     BulkResult,
@@ -8,6 +10,7 @@ from models.api.batches import (
     Correction,
     Progress,
     Resumable,
+    RowSelection,
     RowState,
     RowValues,
 )
@@ -31,6 +34,8 @@ __all__ = [
     "EXAMPLE_CURSOR",
     "EXAMPLE_FINDING",
     "EXAMPLE_ID",
+    "FIRST_PAGE",
+    "PAGE_ROWS",
     "Abandoned",
     "ApiInfo",
     "BatchList",
@@ -47,6 +52,7 @@ __all__ = [
     "Readiness",
     "Resumable",
     "RowError",
+    "RowSelection",
     "RowState",
     "RowValues",
     "ValidationResult",

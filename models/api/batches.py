@@ -1,7 +1,9 @@
 """The shapes of batches and their rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,6 +13,8 @@ from models.api.shape import EXAMPLE_ID, Shape, example
 from models.batch import ENDED, Batch, BatchStatus
 from models.outlook import Outlook
 from models.row import Row, RowStatus
+
+PAGE_ROWS = 1000  # of a progress document: 5 ms of work
 
 EXAMPLE_ROW = {
     "row": 1,
@@ -66,7 +70,8 @@ class RowState(Shape):
     ]
 
     @classmethod
-    def of(cls, row: Row, batch: Batch) -> "RowState":
+    def of(cls, row: Row, *, is_correctable: bool) -> "RowState":
+        """Return the state of a row; of one in a batch at rest, with what can be corrected."""
         return cls(
             row=row.hospital.row,
             name=row.hospital.name,
@@ -74,7 +79,7 @@ class RowState(Shape):
             hospital_id=row.hospital_id,
             error_message=row.error,
             processing_time=round(row.seconds, 3) if row.seconds else None,
-            to_correct=_values(row) if batch.is_correctable and row.is_excluded else None,
+            to_correct=_values(row) if is_correctable and row.is_excluded else None,
         )
 
 
@@ -113,7 +118,7 @@ class BulkResult(Shape):
     ]
 
     @classmethod
-    def of(cls, batch: Batch, rows: Sequence[Row], now_s: float) -> "BulkResult":
+    def of(cls, batch: Batch, rows: Iterable[Row], now_s: float) -> "BulkResult":
         return cls(
             batch_id=batch.id,
             status=batch.status,
@@ -123,7 +128,7 @@ class BulkResult(Shape):
             failed_hospitals=batch.failed_count,
             processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
             batch_activated=batch.is_activated,
-            hospitals=[RowState.of(row, batch) for row in rows],
+            hospitals=[RowState.of(row, is_correctable=batch.is_correctable) for row in rows],
         )
 
 
@@ -178,6 +183,30 @@ class BatchSummary(_BatchFields):
         return cls(**_batch_fields(batch))
 
 
+@dataclass(frozen=True, slots=True)
+class RowSelection:
+    """Which rows of a batch are told: up to *limit*, from *offset* on, of all or of the failed."""
+
+    offset: int = 0
+    limit: int = PAGE_ROWS
+    only_failed: bool = False
+
+    def count(self, batch: Batch) -> int:
+        """Return how many rows there are to page through."""
+        return batch.failed_count if self.only_failed else len(batch.rows)
+
+    def of(self, batch: Batch) -> list[Row]:
+        """Return the page."""
+        end = self.offset + self.limit
+        if not self.only_failed:
+            return batch.rows[self.offset : end]
+        failed = (row for row in batch.rows if row.status is RowStatus.FAILED)
+        return list(islice(failed, self.offset, end))
+
+
+FIRST_PAGE = RowSelection()
+
+
 class Progress(_BatchFields):
     """Where a batch stands."""
 
@@ -200,6 +229,8 @@ class Progress(_BatchFields):
             "resume_count": 0,
             "created_at": "2026-11-23T08:00:00Z",
             "updated_at": "2026-11-23T08:00:02Z",
+            "offset": 0,
+            "selected_hospitals": 1,
             "hospitals": [EXAMPLE_ROW | {"status": "processing", "hospital_id": None}],
         }
     )
@@ -207,16 +238,30 @@ class Progress(_BatchFields):
     processing_time_seconds: float
     current_step: str
     eta_seconds: Annotated[float | None, Field(description="null when unknown")]
+    offset: Annotated[
+        int, Field(description="How many of the selected rows come before those in `hospitals`")
+    ]
+    selected_hospitals: Annotated[
+        int, Field(description="Rows to page through: all, or with `only=failed` the failed ones")
+    ]
     hospitals: list[RowState]
 
     @classmethod
-    def of(cls, batch: Batch, outlook: Outlook, now_s: float) -> "Progress":
+    def of(
+        cls, batch: Batch, outlook: Outlook, now_s: float, selection: RowSelection = FIRST_PAGE
+    ) -> "Progress":
+        """Return what is told of a batch; the counts are of all its rows."""
+        is_correctable = batch.is_correctable
         return cls(
             **_batch_fields(batch),
             processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
             current_step=outlook.step,
             eta_seconds=None if outlook.eta_s is None else round(outlook.eta_s, 1),
-            hospitals=[RowState.of(row, batch) for row in batch.rows],
+            offset=selection.offset,
+            selected_hospitals=selection.count(batch),
+            hospitals=[
+                RowState.of(row, is_correctable=is_correctable) for row in selection.of(batch)
+            ],
         )
 
 

@@ -19,7 +19,7 @@ import pytest
 from config import Settings
 from main import create_app
 from scripts.processes import Server, free_port, start_directory
-from services.batch_service import Upload
+from services.uploads import Upload
 from tests.e2e.conftest import HANGING, INSTANT, QUICK, World, http, progress, upload, wait_until
 from tests.e2e.event_client import Event, merged, parse
 from tests.e2e.test_api_fuzz import UNFORESEEN

@@ -85,6 +85,8 @@ def test_respond_async_answers_at_once_and_the_location_leads_to_the_end(service
         "processing_time_seconds",
         "current_step",
         "eta_seconds",
+        "offset",
+        "selected_hospitals",
         "batch_activated",
         "is_completed",
         "resume_count",
@@ -148,8 +150,8 @@ def test_validation_tells_the_same_and_stores_nothing(service: Server):
     }
 
 
-def test_bulk_refuses_above_the_directory_batch_and_validation_above_the_setting(service: Server):
-    assert problem(upload(service, csv_file(21)), 400)["errors"][0]["row"] == 0
+def test_bulk_and_validation_refuse_above_the_setting(service: Server):
+    assert problem(upload(service, csv_file(51)), 400)["errors"][0]["row"] == 0
     content = csv_file(51).encode()
 
     result = post(service, "/hospitals/validate", "x.csv", content, "text/csv").json()

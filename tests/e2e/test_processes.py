@@ -185,6 +185,7 @@ def test_storage_that_cannot_be_used_answers_503_and_sends_nothing(world: World,
         ("HOSPITAL_API_BASE_URL", "http://"),
         ("MAX_ATTEMPTS", "many"),
         ("SETTLE_SECONDS", "nan"),
+        ("MAX_CSV_SIZE", "10001"),
     ],
 )
 def test_a_setting_that_cannot_be_right_stops_the_start_with_one_line(

@@ -9,8 +9,8 @@ import pytest
 
 from models.batch import Batch, BatchStatus
 from models.errors import BatchNotFound, FileRejected, KeyReused, QueueFull, StorageUnavailable
-from services.batch_service import Submission, Upload
 from services.storage.json_files import JsonFiles, StorageError
+from services.uploads import Submission, Upload
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_batch_service import stopped_batch
 from tests.integration.test_exactly_once import play

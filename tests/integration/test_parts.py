@@ -12,9 +12,11 @@ from uuid import uuid5
 import pytest
 
 from directory.app import DirectorySettings
+from models.api import Progress, RowSelection
 from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
 from models.row import RowStatus
+from routers.dependencies import progress_of
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 from tests.integration.test_interruptions import recovered
@@ -280,6 +282,42 @@ def test_a_row_that_is_refused_leaves_every_part_inactive(tmp_path: Path):
     play(tmp_path, scenario, **LARGE)
 
 
+class TestProgress:
+    def test_the_rows_come_in_pages_and_the_counts_are_whole(self, tmp_path: Path):
+        async def scenario(harness: Harness) -> None:
+            batch = await harness.load(csv_file(2345))
+
+            pages = [shown(harness, batch, offset) for offset in (0, 1000, 2000, 3000)]
+
+            assert [len(page.hospitals) for page in pages] == [1000, 1000, 345, 0]
+            assert [row.row for page in pages for row in page.hospitals] == list(range(1, 2346))
+            assert {page.processed_hospitals for page in pages} == {2345}
+            assert {page.selected_hospitals for page in pages} == {2345}
+            assert shown(harness, batch, 7, 2).hospitals == pages[0].hospitals[7:9]
+
+        play(tmp_path, scenario, **UNPACED)
+
+    def test_those_that_failed_can_be_paged_alone(self, tmp_path: Path):
+        async def scenario(harness: Harness) -> None:
+            await harness.fault("reject", times=7, skip=30)
+            batch = await harness.load(csv_file(60))
+
+            page = shown(harness, batch, 5, 10, only_failed=True)
+
+            assert page.selected_hospitals == 7
+            assert len(page.hospitals) == 2
+            assert {row.status for row in page.hospitals} == {RowStatus.FAILED}
+            assert all(row.to_correct for row in page.hospitals)
+
+        play(tmp_path, scenario, **UNPACED)
+
+
+def shown(
+    harness: Harness, batch: Batch, offset: int, limit: int = 1000, *, only_failed: bool = False
+) -> Progress:
+    return progress_of(harness.service, batch, RowSelection(offset, limit, only_failed))
+
+
 class TestAbandon:
     def test_every_part_leaves_the_directory(self, tmp_path: Path):
         async def scenario(harness: Harness) -> None:
@@ -310,6 +348,24 @@ class TestAbandon:
 
             assert batch.status is not BatchStatus.ABANDONING
             assert len(await harness.hospitals()) == 60
+
+        play(tmp_path, scenario, **LARGE)
+
+    def test_how_far_it_is_can_be_seen(self, tmp_path: Path):
+        async def scenario(harness: Harness) -> None:
+            batch = await harness.submit(csv_file(70))
+            await asyncio.sleep(66.1)
+            await harness.service.cancel(batch.id)
+            await harness.service.wait(batch)
+            told = []
+            harness.service.watch(
+                batch.id, lambda _: told.append(harness.service.outlook(batch).step)
+            )
+
+            await harness.service.abandon(batch.id)
+
+            assert told[0] == "being abandoned: looking at part 1 of 4"
+            assert "being abandoned: deleting part 3 of 4" in told
 
         play(tmp_path, scenario, **LARGE)
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from starlette.types import Message
@@ -436,5 +436,88 @@ def test_a_client_that_breaks_off_in_any_way_ends_its_stream_and_no_other(tmp_pa
         assert leaving.task.exception() is None
         await staying.task
         assert staying.events[-1].kind == "done"
+
+    play(tmp_path, scenario)
+
+
+class TestLargeBatches:
+    LARGE: ClassVar[dict[str, Any]] = {"max_csv_size": 10_000, "create_rate_limit": 0}
+
+    def test_a_row_is_told_wherever_it_stands(self, tmp_path: Path):
+        """The first event has 1,000 rows; what changes is told all the same, and nothing else."""
+
+        async def scenario(harness: Harness) -> None:
+            await harness.fault("hang", times=None, seconds=AGES_S)
+            batch = await harness.submit(csv_file(1500))
+            await asyncio.sleep(1)
+            watcher = Watcher(Feeds(), harness.service, batch)
+            await asyncio.sleep(1)
+            assert [len(event.data["hospitals"]) for event in watcher.events] == [1000]
+
+            harness.service._tracker.set_row(batch, 1499, RowStatus.VERIFYING, error="unclear")
+            await asyncio.sleep(SOON_S)
+
+            [change] = watcher.events[1:]
+            assert change.kind == "rows"
+            told = [(row["row"], row["error_message"]) for row in change.data["hospitals"]]
+            assert told == [(1499, "unclear")]
+            assert change.data["selected_hospitals"] == 1500
+
+        play(tmp_path, scenario, **self.LARGE)
+
+    def test_when_more_rows_change_than_a_page_has_it_begins_anew(self, tmp_path: Path):
+        async def scenario(harness: Harness) -> None:
+            await harness.fault("hang", times=None, seconds=AGES_S)
+            batch = await harness.submit(csv_file(1500))
+            watcher = Watcher(Feeds(), harness.service, batch)
+            await asyncio.sleep(1)
+            before = len(watcher.events)
+
+            for number in range(400, 1401):
+                harness.service._tracker.set_row(batch, number, RowStatus.VERIFYING)
+            await asyncio.sleep(SOON_S)
+
+            [anew] = watcher.events[before:]
+            assert anew.kind == "progress"
+            assert anew.data["hospitals"] == rows_of(harness.service, batch)
+
+        play(tmp_path, scenario, **self.LARGE)
+
+    def test_a_change_costs_what_changed_and_not_what_there_is(self, tmp_path: Path):
+        async def scenario(harness: Harness) -> None:
+            await harness.fault("hang", times=None, seconds=AGES_S)
+            batch = await harness.submit(csv_file(1500))
+            watcher = Watcher(Feeds(), harness.service, batch)
+            await asyncio.sleep(1)
+            before = len(watcher.pieces)
+
+            for number in range(1101, 1111):
+                harness.service._tracker.set_row(batch, number, RowStatus.VERIFYING)
+                await asyncio.sleep(SOON_S)
+
+            changes = watcher.pieces[before:]
+            assert len(changes) == 10
+            assert max(map(len, changes)) < 1500 < len(watcher.pieces[0]) / 50
+
+        play(tmp_path, scenario, **self.LARGE)
+
+
+def test_what_can_be_corrected_is_told_with_the_end(tmp_path: Path):
+    """The refused row itself did not change when its batch stopped."""
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("reject", skip=1)
+        batch = await harness.submit(csv_file(3))
+        watcher = Watcher(Feeds(), harness.service, batch)
+
+        await watcher.task
+
+        *changes, done = watcher.events
+        assert merged(changes) == done.data
+        assert [row["to_correct"] is not None for row in done.data["hospitals"]] == [
+            False,
+            True,
+            False,
+        ]
 
     play(tmp_path, scenario)
