@@ -219,22 +219,6 @@ def test_pages_are_turned_without_a_mouse_and_only_what_was_asked_for_is_read_ou
     assert page.locator("#rows-section [aria-live], #rows-section [role=status]").count() == 0
 
 
-def test_what_has_the_focus_is_not_below_the_pager(page: Page):
-    page.set_viewport_size({"width": NARROW, "height": 800})
-    start(page, csv_file(150))
-    expect_state(page, "Completed")
-    page.get_by_label("Row", exact=True).fill("60")
-    page.keyboard.press("Enter")
-    expect(row(page, 60)).to_be_focused()
-    page.get_by_label("Row", exact=True).fill("20")
-    page.keyboard.press("Enter")
-    expect(row(page, 20)).to_be_focused()
-
-    pager = box(page.locator("#pager"))
-
-    assert box(row(page, 20))["y"] >= pager["y"] + pager["height"]
-
-
 def test_a_status_is_told_by_a_word_and_not_by_colour_alone(page: Page):
     start(page)
     expect_state(page, "Completed")
