@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from chaos.ledger import Seen
 from chaos.schedule import Damage
 
-SET_ASIDE = ".json.set-aside"
+SET_ASIDE = ".set-aside"
 
 
 class Checkpoints:
@@ -22,7 +23,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._sound: dict[str, bytes] = {}  # what damaged ones were before
+        self._sound: dict[str, tuple[Path, bytes]] = {}  # what damaged ones were before
 
     def kept(self, known: Iterable[str]) -> list[Seen]:
         """Return every batch in the folder that can be read.
@@ -46,10 +47,13 @@ class Checkpoints:
         if not paths:
             return None
         path = paths[int(luck * len(paths))]
+        batch_id = path.stem
+        if how is Damage.FLIPPED:  # a journal cut off looks as if a crash had torn its last line
+            path = next(iter(self.folder.glob(f"{batch_id}.*.jsonl")), path)
         sound = path.read_bytes()
         path.write_bytes(_damaged(sound, how, Random(luck)))
-        self._sound[path.stem] = sound
-        return path.stem
+        self._sound[batch_id] = path, sound
+        return batch_id
 
     def mend(self) -> list[str]:
         """Mend what was damaged, as README tells operators to; return the batch ids.
@@ -58,17 +62,19 @@ class Checkpoints:
         nothing to mend: it stays set aside.
         """
         mended = []
-        for aside in self.folder.glob(f"*{SET_ASIDE}"):
-            batch_id = aside.name.removesuffix(SET_ASIDE)
-            if batch_id in self._sound and aside.stat().st_size:
-                aside.write_bytes(self._sound.pop(batch_id))
-                aside.rename(self.folder / f"{batch_id}.json")
+        for batch_id, (path, sound) in list(self._sound.items()):
+            damaged = path.with_name(path.name + SET_ASIDE)
+            if damaged.exists() and damaged.stat().st_size:
+                damaged.write_bytes(sound)
+                for aside in self.folder.glob(f"{batch_id}.*{SET_ASIDE}"):
+                    aside.rename(aside.with_suffix(""))
+                del self._sound[batch_id]
                 mended.append(batch_id)
         return mended
 
     def _read(self, name: str) -> Seen | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            document = json.loads((self.folder / f"{name}.json").read_bytes())
+            document = self._state(self.folder / f"{name}.json")
             return Seen(
                 batch_id=document["batch_id"],
                 status=document["status"],
@@ -81,6 +87,20 @@ class Checkpoints:
             )
         return None
 
+    def _state(self, path: Path) -> dict[str, Any]:
+        """Return a document with the changes in its journal."""
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        journal = path.with_suffix(f".{document.get('generation')}.jsonl")
+        with contextlib.suppress(FileNotFoundError):
+            for line in journal.read_bytes().split(b"\n")[:-1]:  # what follows the last is torn
+                change = json.loads(line)
+                for row in change.pop("rows"):
+                    document["rows"][row["row"] - 1] = row
+                document |= change
+        if json.loads(path.read_bytes()).get("generation") != document.get("generation"):
+            return self._state(path)  # written anew meanwhile, its journal removed
+        return document
+
 
 def _damaged(sound: bytes, how: Damage, luck: Random) -> bytes:
     """Return a document that cannot be read any more."""
@@ -91,7 +111,7 @@ def _damaged(sound: bytes, how: Damage, luck: Random) -> bytes:
             # The highest bit: a flip that leaves a readable document cannot be told from a change
             # by hand, and would be loaded as what it says.
             flipped = bytearray(sound)
-            for place in luck.sample(range(len(sound)), 5):
+            for place in luck.sample(range(len(sound) - 1), 5):
                 flipped[place] ^= 0x80
             return bytes(flipped)
         case Damage.EMPTIED:

@@ -18,10 +18,15 @@ from httpx_sse import SSEError, connect_sse
 
 Json = dict[str, Any]
 
+PAGE_ROWS = 1000  # what a progress document holds, from the first row on
 PROBLEM = "application/problem+json"
 QUICK = httpx.Timeout(30.0, connect=10.0)
 # Where the directory takes part, which may have to wake up and to settle first; and uploads.
 SLOW = httpx.Timeout(600.0, connect=10.0)
+# A large batch takes longer to take back: what becomes of it is asked for then.
+TAKING_BACK = httpx.Timeout(120.0, connect=10.0)
+# The directory may allow 25 lists a minute, each of one part.
+COMPARING = httpx.Timeout(4 * 3600.0, connect=10.0)
 STREAM = httpx.Timeout(45.0, connect=10.0)  # it has something, if only a comment, every 15 s
 
 KEY_VARIABLE = "HOSPITAL_BULK_KEY"  # no option: everybody can read the arguments of a process
@@ -140,8 +145,14 @@ class Service:
         return self._read(self._send_file("/hospitals/validate", file))
 
     def progress(self, batch_id: str) -> Json:
-        """Return where a batch stands."""
+        """Return where a batch stands, with its first 1,000 rows."""
         return self._call("GET", f"/hospitals/progress/{batch_id}")
+
+    def failed_rows(self, batch_id: str, limit: int) -> list[Json]:
+        """Return the first rows that failed, *limit* of them at most."""
+        params: Json = {"only": "failed", "limit": limit}
+        page = self._call("GET", f"/hospitals/progress/{batch_id}", params=params)
+        return list(page["hospitals"])
 
     def resume(self, batch_id: str) -> Json:
         """Go on with a stopped batch; return its progress."""
@@ -153,11 +164,11 @@ class Service:
 
     def abandon(self, batch_id: str) -> Json:
         """Take a stopped batch back; return what was deleted."""
-        return self._call("DELETE", f"/hospitals/batch/{batch_id}/abandon", timeout=SLOW)
+        return self._call("DELETE", f"/hospitals/batch/{batch_id}/abandon", timeout=TAKING_BACK)
 
     def verify(self, batch_id: str) -> Json:
         """Return how the directory differs from a batch's file."""
-        return self._call("GET", f"/hospitals/batch/{batch_id}/verify", timeout=SLOW)
+        return self._call("GET", f"/hospitals/batch/{batch_id}/verify", timeout=COMPARING)
 
     def correct(self, batch_id: str, row: int, values: dict[str, str]) -> Json:
         """Correct a row that the directory refused, or that was skipped; return the row."""

@@ -12,7 +12,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from cli import loading, outcome
+from cli import loading, outcome, taking_back
 from cli.client import KEY_VARIABLE, CallFailed, Json, Refused, Service, UnusableKey
 from cli.display import (
     DEFAULT_URL,
@@ -145,6 +145,7 @@ def validate(file: CsvFile, url: Url = DEFAULT_URL, as_json: AsJson = False) -> 
         display.result(findings, f"{file.name} {verdict}{rows}.", errors_table(findings["errors"]))
         for warning in findings["warnings"]:
             display.tell(f"Warning: {warning}")
+        loading.tell_time(display, findings)
         _done_if(findings["is_valid"])
 
 
@@ -195,8 +196,9 @@ def abandon(
         if not yes and progress["status"] != "completed":
             _ask(display, progress)
         if progress["status"] in outcome.TAKEN_BACK:
-            display.tell("Abandoning the batch; this can take a minute ...")
-        abandoned = service.abandon(batch_id)
+            time = "many minutes" if outcome.is_large(progress) else "a minute"
+            display.tell(f"Abandoning the batch; this can take {time} ...")
+        abandoned = taking_back.take_back(service, display, batch_id)
         display.result(abandoned, abandoned["message"])
 
 
@@ -253,6 +255,8 @@ def verify(batch_id: BatchId, url: Url = DEFAULT_URL, as_json: AsJson = False) -
     """Compare the directory with a batch's file now; nothing is changed."""
     with _session(url, as_json) as (service, display):
         batch_id = _full_id(service, batch_id)
+        if outcome.is_large(service.progress(batch_id)):
+            display.tell("Comparing each part of the batch; this can take many minutes ...")
         verdict = service.verify(batch_id)
         said = "has the file's rows, each once, active" if verdict["matches"] else "differs"
         display.result(verdict, f"The directory {said}.", differences_table(verdict))
@@ -311,7 +315,7 @@ def _session(url: str, as_json: bool) -> Iterator[tuple[Service, Display]]:
 
 def _follow_to_end(service: Service, display: Display, batch_id: str) -> None:
     """Show a batch until it has ended, and how it ended."""
-    _done_if(outcome.tell(display, loading.followed(service, display, batch_id)))
+    _done_if(outcome.tell(service, display, loading.followed(service, display, batch_id)))
 
 
 def _full_id(service: Service, start: str) -> str:
@@ -333,7 +337,8 @@ def _full_id(service: Service, start: str) -> str:
 
 def _ask(display: Display, progress: Json) -> None:
     """Go on only if somebody says yes."""
-    counts = f"{progress['processed_hospitals']} of {progress['total_hospitals']} rows created"
+    created, total = progress["processed_hospitals"], progress["total_hospitals"]
+    counts = f"{created:,} of {total:,} rows created"
     display.tell(f"Batch {progress['batch_id']}, {progress['file_name']}: {counts}.")
     try:
         is_wanted = typer.confirm("Delete them in the directory, and forget the batch?", err=True)

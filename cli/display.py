@@ -31,6 +31,8 @@ HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 JOINERS = "\u200c\u200d"  # invisible too, but part of how Persian and Hindi are written
 BAR_CHARS = 24
 UNWRAPPED = 100_000  # columns: lines for files and other programs are not broken
+SHOWN = 50  # lines of a long list; the rest is counted
+MINUTE_S = 60
 STYLES = {"failed": "red", "created_and_activated": "green"}
 
 
@@ -174,8 +176,21 @@ def shown(value: object, style: str = "") -> Text:
     return Text("".join(characters), style)
 
 
-def rows_table(rows: list[Json]) -> Table:
-    """Return what became of each row."""
+def taken(seconds: float) -> str:
+    """Return how long something took."""
+    return f"{seconds:.1f} s" if seconds < MINUTE_S else span(seconds)
+
+
+def span(seconds: float) -> str:
+    """Return how long something takes, as exactly as a person wants to know."""
+    if seconds < MINUTE_S:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / MINUTE_S), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def rows_table(rows: list[Json], more: int = 0) -> Table:
+    """Return what became of each row, and how many *more* there are."""
     has_errors = any(row["error_message"] for row in rows)
     table = _table("row>", "name", "id>", "status", "seconds>", *(["error"] * has_errors))
     for row in rows:
@@ -184,15 +199,17 @@ def rows_table(rows: list[Json]) -> Table:
         cells.append(shown(row["status"], STYLES.get(row["status"], "")))
         cells.append(shown(None if seconds is None else f"{seconds:.3f}"))
         table.add_row(*cells, *([shown(row["error_message"])] * has_errors))
+    _count_rest(table, more)
     return table
 
 
 def errors_table(errors: list[Json]) -> Table:
-    """Return what is wrong with a file, or with the values of a row."""
+    """Return what is wrong with a file, or with the values of a row: the first of many errors."""
     table = _table("row>", "line>", "column", "value", "what to do")
-    for error in errors:
+    for error in errors[:SHOWN]:
         place = (error["row"] or None, error["line"] or None)  # 0 is the file as a whole
         _add(table, *place, error["column"], error["value"], error["message"])
+    _count_rest(table, len(errors) - SHOWN)
     return table
 
 
@@ -213,11 +230,13 @@ def batches_table(batches: list[Json]) -> Table:
 
 
 def differences_table(verdict: Json) -> Table:
-    """Return where the directory is not as the file."""
+    """Return where the directory is not as the file: the first of many differences."""
     table = _table("what", "row>", "id>", "name")
-    for kind in ("missing", "surplus", "inactive"):
-        for entry in verdict[kind]:
-            _add(table, kind, entry["row"], entry["hospital_id"], entry["name"])
+    kinds = ("missing", "surplus", "inactive")
+    differences = [(kind, entry) for kind in kinds for entry in verdict[kind]]
+    for kind, entry in differences[:SHOWN]:
+        _add(table, kind, entry["row"], entry["hospital_id"], entry["name"])
+    _count_rest(table, len(differences) - SHOWN)
     return table
 
 
@@ -239,15 +258,21 @@ def _add(table: Table, *cells: object) -> None:
     table.add_row(*(shown(cell) for cell in cells))
 
 
+def _count_rest(table: Table, more: int) -> None:
+    """Say below a table how many lines it leaves out, if it does."""
+    if more > 0:
+        table.caption, table.caption_justify = Text(f"... and {more:,} more"), "left"
+
+
 def _counts(document: Json) -> str:
     created, total = document["processed_hospitals"], document["total_hospitals"]
-    return f"{created} of {total} created, {document['failed_hospitals']} failed"
+    return f"{created:,} of {total:,} created, {document['failed_hospitals']:,} failed"
 
 
 def _times(document: Json, since_s: float = 0.0) -> str:
     """Return how long it has taken and may take, *since_s* after the document was made."""
-    times = f"{document['processing_time_seconds'] + since_s:.1f} s"
+    times = taken(document["processing_time_seconds"] + since_s)
     eta_s = document["eta_seconds"]
     if eta_s is not None and not document["is_completed"]:
-        times += f", about {max(eta_s - since_s, 0):.0f} s left"
+        times += f", about {span(max(eta_s - since_s, 0))} left"
     return times

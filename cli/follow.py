@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from cli.client import CallFailed, Json, NoAnswer, Refused, Service, is_to_wait
+from cli.client import PAGE_ROWS, CallFailed, Json, NoAnswer, Refused, Service, is_to_wait
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 PATIENCE_S = 600.0  # a restart takes seconds, a deployment minutes
-
 
 _GIVEN_UP = "What became of the batch is not known here; it does not need this client to go on."
 
@@ -22,6 +21,8 @@ def follow(
     service: Service, batch_id: str, tell: Callable[[str], None], patience_s: float = PATIENCE_S
 ) -> Iterator[Json]:
     """Yield the progress document after each change; the last one is of a batch that has ended.
+
+    It holds the rows that GET progress would: the first PAGE_ROWS of the file.
 
     Args:
         tell: Is told, in a sentence, of a connection that broke or came back.
@@ -60,8 +61,12 @@ def follow(
 
 
 def merged(document: Json, change: Json) -> Json:
-    """Return *change* with those rows of *document* that it does not have, in order."""
-    rows = {row["row"]: row for row in document["hospitals"] + change["hospitals"]}
+    """Return *change* with those rows of *document* that it does not have, in order.
+
+    Rows beyond the first page may change too: they are left out.
+    """
+    changed = [row for row in change["hospitals"] if row["row"] <= PAGE_ROWS]
+    rows = {row["row"]: row for row in document["hospitals"] + changed}
     return change | {"hospitals": [rows[number] for number in sorted(rows)]}
 
 
@@ -77,7 +82,7 @@ class Link:
     def __init__(self, tell: Callable[[str], None], patience_s: float, given_up: str) -> None:
         self._tell = tell
         self._patience_s = patience_s
-        self._given_up = given_up
+        self.given_up = given_up
         self._pause_s = FIRST_PAUSE_S
         self._is_down = False
         self._unanswered_since_s: float | None = None
@@ -100,7 +105,7 @@ class Link:
             self._unanswered_since_s = now_s
         if now_s - self._unanswered_since_s >= self._patience_s:
             minutes = self._patience_s / 60
-            raise LostTouch(f"{reason} It has been tried for {minutes:g} minutes. {self._given_up}")
+            raise LostTouch(f"{reason} It has been tried for {minutes:g} minutes. {self.given_up}")
         if not self._is_down:
             self._tell(f"{reason} Trying again ...")
         self._is_down = True

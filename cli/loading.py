@@ -4,13 +4,18 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
-from cli.client import Accepted, Json, NoAnswer, Refused, Service
-from cli.display import Display
+from cli.client import Json, NoAnswer, Refused, Service
+from cli.display import MINUTE_S, Display, span
 from cli.follow import PATIENCE_S, Link, LostTouch, follow
 from cli.interruption import Interrupted
 
+T = TypeVar("T")
+
+QUICKLY_LOADED_BYTES = 8 * 1024  # some 100 rows: not worth sending it twice
+NOT_SENT = "The file was checked for how long it takes; it was not loaded."
 NOT_KNOWN = "Whether the file was taken is not known."
 NOT_NOW = (401, 403, 429)  # tells nothing of what was sent before
 
@@ -35,6 +40,11 @@ def send(
         Refused: There is no batch of it.
         LostTouch, Interrupted: Nobody knows; how to find out has been said.
     """
+    if file.stat().st_size > QUICKLY_LOADED_BYTES:
+        check = partial(service.validate, file)
+        findings = _answered(check, Link(display.tell, patience_s, NOT_SENT))
+        if findings["is_valid"] or skip_invalid:  # else it is refused, and how is told then
+            tell_time(display, findings)
     name = name or str(uuid4())
     command = f"upload {shlex.quote(str(file))}"
     skipping = f"{command} --skip-invalid"
@@ -57,12 +67,19 @@ def send(
     return accepted.progress
 
 
-def _answered(upload: Callable[[], Accepted], link: Link) -> Accepted:
-    """Upload until there is an answer that holds for each time it was sent."""
+def tell_time(display: Display, findings: Json) -> None:
+    """Tell how long the sound rows of a checked file take, if that is worth telling."""
+    seconds = findings["estimated_seconds"]
+    if seconds > MINUTE_S:
+        display.tell(f"Loading {findings['valid_rows']:,} rows takes about {span(seconds)}.")
+
+
+def _answered(send: Callable[[], T], link: Link) -> T:
+    """Send a file until there is an answer that holds for each time it was sent."""
     is_in_doubt = False
     while True:
         try:
-            accepted = upload()
+            answer = send()
         except NoAnswer as failure:
             is_in_doubt = is_in_doubt or failure.may_have_arrived
             if not is_in_doubt:
@@ -70,13 +87,13 @@ def _answered(upload: Callable[[], Accepted], link: Link) -> Accepted:
             link.broke(str(failure))
         except Refused as refusal:
             if is_in_doubt and refusal.status in NOT_NOW:
-                raise LostTouch(f"{refusal} {NOT_KNOWN}") from refusal
+                raise LostTouch(f"{refusal} {link.given_up}") from refusal
             if not is_in_doubt or refusal.status < 500:
                 raise
             link.broke(str(refusal), refusal.wait_s or 0.0)
         else:
             link.came()
-            return accepted
+            return answer
 
 
 def followed(service: Service, display: Display, batch_id: str) -> Json:

@@ -1,24 +1,51 @@
 """How a batch stands: what is said of it, and what can be done next."""
 
-from cli.client import Json
-from cli.display import Display, rows_table
+from cli.client import PAGE_ROWS, CallFailed, Json, Service
+from cli.display import SHOWN, Display, rows_table, taken
 
 TAKEN_BACK = ("resumable", "failed", "abandoning")  # an abandon of any other is refused at once
 
 
-def tell(display: Display, document: Json) -> bool:
-    """Write where a batch stands; return whether it is completed."""
+def is_large(document: Json) -> bool:
+    """Return whether a batch has more rows than a progress document holds."""
+    return bool(document["total_hospitals"] > PAGE_ROWS)
+
+
+def tell(service: Service, display: Display, document: Json) -> bool:
+    """Write where a batch stands; return whether it is completed.
+
+    Of a large batch the first rows that failed are shown, of any other all its rows.
+    """
+    rows, more = document["hospitals"], 0
+    if is_large(document):
+        rows = _failed_rows(service, display, document)
+        more = document["failed_hospitals"] - len(rows)
     seconds = document["processing_time_seconds"]
     reason = document["failure_reason"]
     # The reason says what to do, and the step of a batch that has one says it again.
     how = document["status"] if reason else document["current_step"].rstrip(".")
-    message = f"Batch {document['batch_id']}: {how}. It took {seconds:.1f} s."
-    display.result(document, message, rows_table(document["hospitals"]))
+    message = f"Batch {document['batch_id']}: {how}. It took {taken(seconds)}."
+    display.result(document, message, rows_table(rows, more))
     if reason:
         display.tell(reason)
-    if advice := advice_for(document):
+    advice = advice_for(document | {"hospitals": rows})
+    if more and document["status"] != "completed":
+        report = f"report {document['batch_id']} --only-failed -o failed.csv"
+        advice.append(("see all that failed:", report))
+    if advice:
         display.advise(*advice)
     return bool(document["status"] == "completed")
+
+
+def _failed_rows(service: Service, display: Display, document: Json) -> list[Json]:
+    """Return the first rows that failed; none when they cannot be had, which is told."""
+    if not document["failed_hospitals"]:
+        return []
+    try:
+        return service.failed_rows(document["batch_id"], SHOWN)
+    except CallFailed as failure:
+        display.tell(f"{failure} The rows that failed are not shown.")
+        return []
 
 
 def tell_why(display: Display, verdict: Json, document: Json) -> None:

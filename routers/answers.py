@@ -1,28 +1,18 @@
 """What an upload, a resume and a cancel answer with, and how the document says so."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import Response
-from fastapi.responses import StreamingResponse
 
-from models.api import (
-    EXAMPLE_FINDING,
-    EXAMPLE_ID,
-    PAGE_ROWS,
-    BulkResult,
-    Progress,
-    RowState,
-)
+from models.api import EXAMPLE_FINDING, EXAMPLE_ID, BulkResult, Progress, RowState
 from models.batch import Batch
 from models.row import Row
 from models.validation import Finding
 from routers.dependencies import progress_of, reply
+from routers.pieces import reply_in_pieces
 from services import clock
 from services.batch_service import BatchService
-
-PIECE_ROWS = 200  # about a millisecond of work
 
 FINDING = Finding(**EXAMPLE_FINDING)
 
@@ -68,29 +58,12 @@ def accepted(service: BatchService, batch: Batch, *, asked_for: bool = False) ->
     return reply(progress_of(service, batch), 202, headers)
 
 
-def ended(batch: Batch, rows: Sequence[Row]) -> Response:
-    """Return 200 with what became of the batch's *rows*; of many, written while it is sent."""
-    if len(rows) <= PAGE_ROWS:
-        return reply(BulkResult.of(batch, rows, clock.now_s()), 200, _location(batch))
-    result = BulkResult.of(batch, (), clock.now_s())
-    document = _written(result, list(rows), is_correctable=batch.is_correctable)
-    return StreamingResponse(document, 200, _location(batch), "application/json")
-
-
-async def _written(
-    result: BulkResult, rows: Sequence[Row], *, is_correctable: bool
-) -> AsyncIterator[str]:
-    """Yield *result*, whose last field `hospitals` is empty, with *rows* in it."""
-    head, tail = result.model_dump_json().rsplit("]", 1)
-    yield head
-    for start in range(0, len(rows), PIECE_ROWS):
-        piece = [
-            RowState.of(row, is_correctable=is_correctable).model_dump_json()
-            for row in rows[start : start + PIECE_ROWS]
-        ]
-        yield ("," if start else "") + ",".join(piece)
-        await asyncio.sleep(0)  # others get their turn, also when the client takes all at once
-    yield f"]{tail}"
+def ended(batch: Batch, rows: Iterable[Row]) -> Response:
+    """Return 200 with what became of the batch's *rows*, as they are now."""
+    is_correctable = batch.is_correctable
+    states = (RowState.of(row, is_correctable=is_correctable) for row in list(rows))
+    result = BulkResult.of(batch, clock.now_s())
+    return reply_in_pieces(result, {"hospitals": states}, _location(batch))
 
 
 def _location(batch: Batch) -> dict[str, str]:

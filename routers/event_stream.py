@@ -16,7 +16,7 @@ from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from models.api import PAGE_ROWS, Progress, RowSelection, RowState
-from models.batch import Batch
+from models.batch import ENDED, Batch
 from models.errors import BatchNotFound
 from routers.dependencies import progress_of
 from routers.problem import UploadCutOff
@@ -71,9 +71,9 @@ class Feed:
     def __init__(self, service: BatchService, batch: Batch) -> None:
         self._service = service
         self._batch = batch
-        self._newest = self._look()
-        self._told = self._without_rows()
-        self._told_at_s = self._newest.at_s
+        self._newest: _Look | None = None  # since the last change was told
+        self._ended = self._end()
+        self._told_at_s = clock.now_s()
         self._was_correctable = batch.is_correctable
         self._rows: set[int] = set()  # that changed since
         self._number = 0
@@ -100,8 +100,8 @@ class Feed:
                 news = self._change if seen == self._number - 1 else self._whole()
                 seen = self._number
                 yield news
-            elif self._told.is_completed:
-                yield self._newest.as_done
+            elif self._ended is not None:
+                yield self._ended.as_done
                 return
             elif not await self._wait():
                 yield KEEP_ALIVE
@@ -124,12 +124,14 @@ class Feed:
     def _look(self) -> _Look:
         return _Look(progress_of(self._service, self._batch), clock.now_s())
 
-    def _without_rows(self) -> Progress:
-        return progress_of(self._service, self._batch, NO_ROWS)
+    def _end(self) -> _Look | None:
+        return self._look() if self._batch.status in ENDED else None
 
     def _whole(self) -> bytes:
         """Return everything, as of now: seconds go by also when nothing changes."""
-        if not self._told.is_completed and clock.now_s() >= self._newest.at_s + EVERY_S:
+        if self._ended is not None:
+            return self._ended.as_progress
+        if self._newest is None or clock.now_s() >= self._newest.at_s + EVERY_S:
             self._newest = self._look()
         return self._newest.as_progress
 
@@ -137,14 +139,12 @@ class Feed:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        began_s = clock.now_s()
-        self._told, self._told_at_s = self._without_rows(), clock.now_s()
+        self._told_at_s = clock.now_s()
+        self._newest, self._ended = None, self._end()
         rows = self._changed_rows()
-        if len(rows) > PAGE_ROWS or self._told.is_completed:
-            self._newest = self._look()
-        self._change = self._newest.as_progress if len(rows) > PAGE_ROWS else self._as_rows(rows)
+        self._change = self._whole() if len(rows) > PAGE_ROWS else self._as_rows(rows)
         self._number += 1
-        self._pause_s = max(EVERY_S, (clock.now_s() - began_s) * PAUSES)
+        self._pause_s = max(EVERY_S, (clock.now_s() - self._told_at_s) * PAUSES)
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -160,7 +160,8 @@ class Feed:
         is_correctable = self._was_correctable
         rows = map(self._batch.row, numbers)
         states = [RowState.of(row, is_correctable=is_correctable) for row in rows]
-        changed = self._told.model_copy(update={"hospitals": states})
+        bare = progress_of(self._service, self._batch, NO_ROWS)
+        changed = bare.model_copy(update={"hospitals": states})
         return _event("rows", event_id(changed.updated_at), changed.model_dump_json())
 
     async def _wait(self) -> bool:

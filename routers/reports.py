@@ -20,6 +20,7 @@ from models.row import Row, RowStatus
 from routers.access import CallerDep
 from routers.dependencies import BatchIdDep, ServiceDep, reply
 from routers.openapi import problems
+from routers.pieces import reply_in_pieces
 from services.batch_list import CURSOR, Place
 from services.csv_report import report
 
@@ -153,14 +154,13 @@ async def verify(batch_id: BatchIdDep, service: ServiceDep) -> Response:
     `report.csv` gives it back.
     """
     found = await service.verify(batch_id)
-    return reply(
-        Verification(
-            batch_id=batch_id,
-            matches=found.matches,
-            missing=[Difference.of(row, None) for row in found.missing],
-            surplus=[Difference.of(None, hospital) for hospital in found.surplus],
-            inactive=[Difference.of(row, hospital) for row, hospital in found.inactive],
-        )
+    return reply_in_pieces(
+        Verification(batch_id=batch_id, matches=found.matches, missing=[], surplus=[], inactive=[]),
+        {
+            "missing": (Difference.of(row, None) for row in found.missing),
+            "surplus": (Difference.of(None, hospital) for hospital in found.surplus),
+            "inactive": (Difference.of(row, hospital) for row, hospital in found.inactive),
+        },
     )
 
 

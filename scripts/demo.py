@@ -104,7 +104,8 @@ def _show_upload(directory_url: str, service_url: str) -> int:
     with closing(Service(service_url)) as service:
         accepted = loading.send(service, display, SAMPLE)
         batch = loading.followed(service, display, accepted["batch_id"])
-    if not outcome.tell(display, batch):
+        is_completed = outcome.tell(service, display, batch)
+    if not is_completed:
         raise DemoFailed(f"the batch is {batch['status']}")
     _print_times(batch)
     _check_directory(directory_url, batch["batch_id"])

@@ -199,8 +199,8 @@ class Lane:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their turn."""
-        return sum(len(waiting) for waiting in self._waiting.values())
+        """How many requests are still to leave, of batches that wait for their turn."""
+        return sum(map(self._to_leave, self._waiting))
 
     @property
     def under_way(self) -> int:

@@ -1,6 +1,5 @@
 """The shapes of batches and their rows."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -118,7 +117,8 @@ class BulkResult(Shape):
     ]
 
     @classmethod
-    def of(cls, batch: Batch, rows: Iterable[Row], now_s: float) -> "BulkResult":
+    def of(cls, batch: Batch, now_s: float) -> "BulkResult":
+        """Return what became of a batch, still without rows."""
         return cls(
             batch_id=batch.id,
             status=batch.status,
@@ -128,7 +128,7 @@ class BulkResult(Shape):
             failed_hospitals=batch.failed_count,
             processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
             batch_activated=batch.is_activated,
-            hospitals=[RowState.of(row, is_correctable=batch.is_correctable) for row in rows],
+            hospitals=[],
         )
 
 
@@ -201,7 +201,8 @@ class RowSelection:
         if not self.only_failed:
             return batch.rows[self.offset : end]
         failed = (row for row in batch.rows if row.status is RowStatus.FAILED)
-        return list(islice(failed, self.offset, end))
+        end = min(end, batch.failed_count)  # beyond the last one all other rows would be looked at
+        return list(islice(failed, min(self.offset, end), end))
 
 
 FIRST_PAGE = RowSelection()

@@ -1,15 +1,32 @@
-"""A batch as a versioned JSON document, and back; another version is not guessed at."""
+"""A batch as a versioned JSON document, and back; another version is not guessed at.
 
-from typing import Annotated, Any, Literal
+The document of a batch in several parts may be followed by changes of the batch, a line of JSON
+each.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, groupby
+from typing import Annotated, Any, Literal, TypeVar, cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import DONE_ROWS, Row, Rows, RowStatus
 
 VERSION = 1
+GENERATION = "[0-9a-f]{8}"
+ROWS_A_PIECE = 50  # encoded in about half a millisecond
 
 
 class UnreadableCheckpoint(Exception):
@@ -18,6 +35,18 @@ class UnreadableCheckpoint(Exception):
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _can_be_left(status: BatchStatus) -> BatchStatus:
+    if status is BatchStatus.VALIDATING:
+        raise ValueError("no batch is ever validating: nothing could lead out of it")
+    return status
+
+
+_Number = Annotated[int, Field(ge=0)]
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Status = Annotated[BatchStatus, AfterValidator(_can_be_left)]
+_Runs = tuple[tuple[_Number, _Number], ...]
 
 
 class _RowDocument(_Document):
@@ -30,7 +59,7 @@ class _RowDocument(_Document):
     error: str | None
     refused: bool
     skipped: bool = False
-    processing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    processing_seconds: _Seconds
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "_RowDocument":
@@ -39,152 +68,6 @@ class _RowDocument(_Document):
         if (self.refused or self.skipped) and self.status is not RowStatus.FAILED:
             raise ValueError("only a failed row was refused or skipped")
         return self
-
-
-class _PartsDocument(_Document):
-    """Of a file that is sent in parts."""
-
-    rows: Annotated[int, Field(ge=1)]  # of each part but the last
-    opened: Annotated[int, Field(ge=0)]
-    further: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=1000)]]
-    doubtful: tuple[Annotated[int, Field(ge=0)], ...]
-    unsettled: tuple[Annotated[int, Field(ge=0)], ...]
-
-
-class _BatchDocument(_Document):
-    version: Literal[1]
-    batch_id: UUID
-    directory_url: str
-    status: BatchStatus
-    file_name: str | None = None
-    owner: str | None = None
-    idempotency_key: str | None = None
-    file_digest: str | None = None
-    failure_reason: str | None
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    resume_count: Annotated[int, Field(ge=0)]
-    cancelled: bool = False
-    auto_resumes: Annotated[int, Field(ge=0)]
-    doubtful: bool
-    unsettled: bool
-    directory_batches: Annotated[int, Field(ge=1, le=1000)] = 1
-    parts: _PartsDocument | None = None
-    processing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    rows: Annotated[tuple[_RowDocument, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> "_BatchDocument":
-        if [row.row for row in self.rows] != list(range(1, len(self.rows) + 1)):
-            raise ValueError("rows are numbered from 1 without gaps")
-        if self.status is BatchStatus.VALIDATING:
-            raise ValueError("no batch is ever validating: nothing could lead out of it")
-        if self.parts is not None:
-            count = -(-len(self.rows) // self.parts.rows)
-            named = {*self.parts.further, *self.parts.doubtful, *self.parts.unsettled}
-            if count < 2 or self.parts.opened > count or any(part >= count for part in named):
-                raise ValueError("the parts are not those of the rows")
-        return self
-
-
-def encode(batch: Batch) -> bytes:
-    """Return *batch*, which must be a snapshot, as a document that a person can read."""
-    document = _BatchDocument(
-        version=VERSION,
-        batch_id=batch.id,
-        directory_url=batch.directory_url,
-        status=batch.status,
-        file_name=batch.file_name,
-        owner=batch.owner,
-        idempotency_key=batch.idempotency_key,
-        file_digest=batch.file_digest,
-        failure_reason=batch.failure_reason,
-        created_at=batch.created_at,
-        updated_at=batch.updated_at,
-        resume_count=batch.resume_count,
-        cancelled=batch.cancelled,
-        auto_resumes=batch.auto_resumes,
-        doubtful=bool(batch.doubtful),
-        unsettled=bool(batch.unsettled),
-        directory_batches=1 + batch.further.get(0, 0),
-        parts=_parts_document(batch),
-        processing_seconds=round(batch.seconds, 3),
-        rows=tuple(_row_document(row) for row in batch.rows),
-    )
-    # A file in one part is written as it was before there were several.
-    left_out = {"parts"} if document.parts is None else {"directory_batches"}
-    return document.model_dump_json(indent=1, exclude=left_out).encode() + b"\n"
-
-
-def decode(document: bytes) -> Batch:
-    """Return the batch that *document* describes; UnreadableCheckpoint with the reason if none."""
-    try:
-        read = _BatchDocument.model_validate_json(document)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UnreadableCheckpoint(f"{place or 'document'}: {first['msg']}") from None
-    return Batch(
-        id=read.batch_id,
-        directory_url=read.directory_url,
-        rows=Rows(_row(row) for row in read.rows),
-        created_at=read.created_at,
-        updated_at=read.updated_at,
-        status=read.status,
-        file_name=read.file_name,
-        owner=read.owner,
-        idempotency_key=read.idempotency_key,
-        file_digest=read.file_digest,
-        failure_reason=read.failure_reason,
-        resume_count=read.resume_count,
-        cancelled=read.cancelled,
-        auto_resumes=read.auto_resumes,
-        seconds=read.processing_seconds,
-        **_parts(read),
-    )
-
-
-def _parts_document(batch: Batch) -> _PartsDocument | None:
-    if batch.part_rows is None:
-        return None
-    return _PartsDocument(
-        rows=batch.part_rows,
-        opened=batch.opened_parts,
-        further=dict(batch.further),
-        doubtful=tuple(sorted(batch.doubtful)),
-        unsettled=tuple(sorted(batch.unsettled)),
-    )
-
-
-def _parts(read: _BatchDocument) -> dict[str, Any]:
-    if read.parts is None:
-        return {
-            "further": {0: read.directory_batches - 1} if read.directory_batches > 1 else {},
-            "doubtful": frozenset({0} if read.doubtful else ()),
-            "unsettled": frozenset({0} if read.unsettled else ()),
-        }
-    return {
-        "part_rows": read.parts.rows,
-        "opened_parts": read.parts.opened,
-        "further": read.parts.further,
-        "doubtful": frozenset(read.parts.doubtful),
-        "unsettled": frozenset(read.parts.unsettled),
-    }
-
-
-def _row_document(row: Row) -> _RowDocument:
-    return _RowDocument(
-        row=row.hospital.row,
-        name=row.hospital.name,
-        address=row.hospital.address,
-        phone=row.hospital.phone,
-        status=row.status,
-        hospital_id=row.hospital_id,
-        error=row.error,
-        refused=row.refused,
-        skipped=row.skipped,
-        processing_seconds=round(row.seconds, 3),
-    )
 
 
 def _row(read: _RowDocument) -> Row:
@@ -197,3 +80,281 @@ def _row(read: _RowDocument) -> Row:
         skipped=read.skipped,
         seconds=read.processing_seconds,
     )
+
+
+# Each becomes a row as soon as it is read: thousands at a time in both forms take much memory.
+_ReadRow = Annotated[_RowDocument, AfterValidator(_row)]
+
+
+class _PartsDocument(_Document):
+    """Of a file that is sent in parts; many parts are told as runs, each by its first and last."""
+
+    rows: Annotated[int, Field(ge=1)]  # of each part but the last
+    opened: _Number
+    further: dict[_Number, Annotated[int, Field(ge=1, le=1000)]]
+    doubtful: _Runs
+    unsettled: _Runs
+
+    def check(self, row_count: int) -> None:
+        """Raise ValueError unless they can be the parts of so many rows."""
+        count = -(-row_count // self.rows)
+        named = chain(self.further, *self.doubtful, *self.unsettled)
+        if count < 2 or self.opened > count or any(part >= count for part in named):
+            raise ValueError("the parts are not those of the rows")
+
+
+class _HeadDocument(_Document):
+    version: Literal[1]
+    batch_id: UUID
+    directory_url: str
+    status: _Status
+    file_name: str | None = None
+    owner: str | None = None
+    idempotency_key: str | None = None
+    file_digest: str | None = None
+    failure_reason: str | None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    resume_count: _Number
+    cancelled: bool = False
+    auto_resumes: _Number
+    doubtful: bool
+    unsettled: bool
+    directory_batches: Annotated[int, Field(ge=1, le=1000)] = 1
+    parts: _PartsDocument | None = None
+    generation: Annotated[str, Field(pattern=f"^{GENERATION}$")] | None = None
+    processing_seconds: _Seconds
+
+
+class _BatchDocument(_HeadDocument):
+    rows: Annotated[tuple[_ReadRow, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "_BatchDocument":
+        if [row.hospital.row for row in _rows(self)] != list(range(1, len(self.rows) + 1)):
+            raise ValueError("rows are numbered from 1 without gaps")
+        if self.parts is not None:
+            self.parts.check(len(self.rows))
+        return self
+
+
+class _StateDocument(_Document):
+    """What changes while a batch in parts is under way, but for its rows."""
+
+    status: _Status
+    failure_reason: str | None
+    updated_at: AwareDatetime
+    resume_count: _Number
+    cancelled: bool
+    auto_resumes: _Number
+    parts: _PartsDocument
+    processing_seconds: _Seconds
+
+
+class _ChangeDocument(_StateDocument):
+    rows: tuple[_ReadRow, ...]
+
+
+_Read = TypeVar("_Read", bound=_Document)
+
+
+def encode(batch: Batch, generation: str | None = None) -> Iterator[bytes]:
+    """Yield *batch*, which must be a snapshot, piece by piece as a document for a person to read.
+
+    Args:
+        batch: The snapshot.
+        generation: Of a batch in several parts: what tells the changes that follow this document
+            from those that followed an earlier one.
+    """
+    head = _HeadDocument(
+        version=VERSION,
+        batch_id=batch.id,
+        directory_url=batch.directory_url,
+        file_name=batch.file_name,
+        owner=batch.owner,
+        idempotency_key=batch.idempotency_key,
+        file_digest=batch.file_digest,
+        created_at=batch.created_at,
+        doubtful=bool(batch.doubtful),
+        unsettled=bool(batch.unsettled),
+        directory_batches=1 + batch.further.get(0, 0),
+        generation=generation,
+        **_state(batch),
+    )
+    in_one_part = head.parts is None
+    # A file in one part is written as it was before there were several.
+    left_out = {"parts", "generation"} if in_one_part else {"directory_batches"}
+    text = head.model_dump_json(indent=1, exclude=left_out).removesuffix("\n}")
+    yield from _pieces(
+        text + ',\n "rows": [\n  ',
+        batch.rows,
+        ",\n  ",
+        "\n ]\n}\n",
+        indent=1 if in_one_part else None,
+    )
+
+
+def encode_change(batch: Batch, changed: Collection[int]) -> Iterator[bytes]:
+    """Yield, piece by piece, a line with all that may have changed in a batch in several parts.
+
+    Args:
+        batch: A snapshot.
+        changed: The numbers of the rows that changed.
+    """
+    text = _StateDocument(**_state(batch)).model_dump_json().removesuffix("}")
+    rows = [batch.row(number) for number in sorted(changed)]
+    yield from _pieces(text + ',"rows":[', rows, ",", "]}\n")
+
+
+def decode(document: bytes) -> tuple[Batch, str | None]:
+    """Return the batch that *document* describes, and the generation of the changes to come.
+
+    Raises:
+        UnreadableCheckpoint: With the reason, if it describes none.
+    """
+    read = _read(_BatchDocument, document)
+    batch = Batch(
+        id=read.batch_id,
+        directory_url=read.directory_url,
+        rows=Rows(_rows(read)),
+        created_at=read.created_at,
+        updated_at=read.updated_at,
+        status=read.status,
+        file_name=read.file_name,
+        owner=read.owner,
+        idempotency_key=read.idempotency_key,
+        file_digest=read.file_digest,
+        failure_reason=read.failure_reason,
+        resume_count=read.resume_count,
+        cancelled=read.cancelled,
+        auto_resumes=read.auto_resumes,
+        seconds=read.processing_seconds,
+        **(_only_part(read) if read.parts is None else _parts(read.parts)),
+    )
+    return batch, read.generation
+
+
+def changed_by(line: bytes, batch: Batch) -> Batch:
+    """Return *batch*, which must not be used any more, as a line of changes leaves it.
+
+    Raises:
+        UnreadableCheckpoint: The line cannot be read, or is not about this batch.
+    """
+    read = _read(_ChangeDocument, line)
+    rows = _rows(read)
+    try:
+        read.parts.check(len(batch.rows))
+    except ValueError as error:
+        raise UnreadableCheckpoint(f"parts: {error}") from None
+    if read.parts.rows != batch.part_rows or any(r.hospital.row > len(batch.rows) for r in rows):
+        raise UnreadableCheckpoint("rows: they are another batch's")
+    for row in rows:
+        batch.rows.put(row)
+    return replace(
+        batch,
+        status=read.status,
+        failure_reason=read.failure_reason,
+        updated_at=read.updated_at,
+        resume_count=read.resume_count,
+        cancelled=read.cancelled,
+        auto_resumes=read.auto_resumes,
+        seconds=read.processing_seconds,
+        **_parts(read.parts),
+    )
+
+
+def _state(batch: Batch) -> dict[str, Any]:
+    return {
+        "status": batch.status,
+        "failure_reason": batch.failure_reason,
+        "updated_at": batch.updated_at,
+        "resume_count": batch.resume_count,
+        "cancelled": batch.cancelled,
+        "auto_resumes": batch.auto_resumes,
+        "parts": _parts_document(batch),
+        "processing_seconds": round(batch.seconds, 3),
+    }
+
+
+def _parts_document(batch: Batch) -> _PartsDocument | None:
+    if batch.part_rows is None:
+        return None
+    return _PartsDocument(
+        rows=batch.part_rows,
+        opened=batch.opened_parts,
+        further=dict(batch.further),
+        doubtful=_runs(batch.doubtful),
+        unsettled=_runs(batch.unsettled),
+    )
+
+
+def _pieces(
+    head: str, rows: Sequence[Row], separator: str, tail: str, indent: int | None = None
+) -> Iterator[bytes]:
+    before = head
+    for start in range(0, len(rows), ROWS_A_PIECE):
+        texts = [_row_text(row, indent) for row in rows[start : start + ROWS_A_PIECE]]
+        yield (before + separator.join(texts)).encode()
+        before = separator
+    yield (tail if rows else head + tail).encode()
+
+
+def _row_text(row: Row, indent: int | None) -> str:
+    document = _RowDocument(
+        row=row.hospital.row,
+        name=row.hospital.name,
+        address=row.hospital.address,
+        phone=row.hospital.phone,
+        status=row.status,
+        hospital_id=row.hospital_id,
+        error=row.error,
+        refused=row.refused,
+        skipped=row.skipped,
+        processing_seconds=round(row.seconds, 3),
+    )
+    # Within a value there are no line breaks: JSON writes them as \n.
+    return document.model_dump_json(indent=indent).replace("\n", "\n  ")
+
+
+def _read(form: type[_Read], text: bytes) -> _Read:
+    try:
+        return form.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UnreadableCheckpoint(f"{place or 'document'}: {first['msg']}") from None
+
+
+def _rows(read: _BatchDocument | _ChangeDocument) -> tuple[Row, ...]:
+    return cast("tuple[Row, ...]", read.rows)  # see `_ReadRow`
+
+
+def _only_part(read: _HeadDocument) -> dict[str, Any]:
+    return {
+        "further": {0: read.directory_batches - 1} if read.directory_batches > 1 else {},
+        "doubtful": frozenset({0} if read.doubtful else ()),
+        "unsettled": frozenset({0} if read.unsettled else ()),
+    }
+
+
+def _parts(read: _PartsDocument) -> dict[str, Any]:
+    return {
+        "part_rows": read.rows,
+        "opened_parts": read.opened,
+        "further": read.further,
+        "doubtful": _numbers(read.doubtful),
+        "unsettled": _numbers(read.unsettled),
+    }
+
+
+def _runs(numbers: Iterable[int]) -> _Runs:
+    """Return the first and the last of each run of *numbers* without a gap."""
+    runs = []
+    for _, run in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in run]
+        runs.append((members[0], members[-1]))
+    return tuple(runs)
+
+
+def _numbers(runs: _Runs) -> frozenset[int]:
+    return frozenset(number for first, last in runs for number in range(first, last + 1))

@@ -1,4 +1,7 @@
-"""Checkpoints as one JSON file for each batch: `<batch_id>.json`, replaced as a whole.
+"""Checkpoints as one JSON document for each batch: `<batch_id>.json`, replaced as a whole.
+
+That of a batch in several parts is large: it has a journal of changes beside it, and is replaced
+when that has become as large.
 
 Synchronous: whoever calls runs it off the event loop. One process owns the folder, by a lock
 (flock: Linux and macOS) that ends with the process, however it ends.
@@ -7,20 +10,25 @@ Synchronous: whoever calls runs it off the event loop. One process owns the fold
 import contextlib
 import fcntl
 import os
+import secrets
 import tempfile
-from collections.abc import Collection, Iterator
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
 from models.batch import Batch
 from services.logs import get_logger
-from services.storage.checkpoint import UnreadableCheckpoint, decode, encode
+from services.storage import durable, journal
+from services.storage.checkpoint import UnreadableCheckpoint, decode, encode, encode_change
+from services.storage.journal import Journal
 
 logger = get_logger(__name__)
 
 LOCK_NAME = ".lock"
 SET_ASIDE_SUFFIX = ".set-aside"
-TEMPORARY_PREFIX = ".writing-"
+GIVE_WAY_S = 0.0001  # between pieces of a document: the event loop gets its turn, and soon
 
 
 class StorageError(Exception):
@@ -41,6 +49,7 @@ class JsonFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock: int | None = None
+        self._journals: dict[UUID, Journal] = {}  # of the batches in several parts
 
     def open(self) -> None:
         """Make the folder and become its owner.
@@ -71,7 +80,7 @@ class JsonFiles:
             self._lock = None
 
     def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
-        """Write *batch* so that a crash at any moment leaves the old or the new document whole.
+        """Write *batch* so that a crash at any moment leaves the old or the new state whole.
 
         Args:
             batch: A snapshot: nothing changes it any more.
@@ -81,25 +90,22 @@ class JsonFiles:
             StorageError: It could not be written, or the folder is not owned.
         """
         with self._writing():
-            document = encode(batch)
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=TEMPORARY_PREFIX)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(document)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self._path(batch.id))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
-            self._sync_folder()
+            if batch.part_rows is None:
+                durable.write(self._path(batch.id), encode(batch))
+            elif changed is None or not self._is_added(batch, changed):
+                self._write_anew(batch)
 
     def delete(self, batch_id: UUID) -> None:
         """Remove a batch's document; StorageError if that fails."""
         with self._writing():
-            self._path(batch_id).unlink(missing_ok=True)
-            self._sync_folder()
+            written = self._journals.get(batch_id)
+            if written is not None:
+                written.close()
+            # The document first: without its journal it would be the batch as it once was.
+            durable.remove(self._path(batch_id))
+            if written is not None:
+                durable.remove(written.path)
+                del self._journals[batch_id]
 
     def check_writable(self) -> None:
         """Raise StorageError unless a document could be written now."""
@@ -110,21 +116,35 @@ class JsonFiles:
     def load(self) -> list[Batch]:
         """Return every batch in the folder; set aside, by another name, what cannot be read.
 
-        What does not end in `.json` is not ours and stays untouched, except our own torn writes.
+        What is not named like a document or a journal is not ours and stays untouched, except our
+        own torn writes.
         """
-        for torn in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
+        for torn in self._folder.glob(f"{durable.TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
                 torn.unlink()
-        found = (self._load_one(path) for path in sorted(self._folder.glob("*.json")))
+        journals = self._find_journals()
+        documents = sorted(self._folder.glob("*.json"))
+        found = [self._load_one(path, journals.pop(path.stem, [])) for path in documents]
+        for path in sorted(path for paths in journals.values() for path in paths):
+            self._set_aside([path], "its document is missing")
         return [batch for batch in found if batch is not None]
 
-    def _load_one(self, path: Path) -> Batch | None:
+    def _find_journals(self) -> dict[str, list[Path]]:
+        found = defaultdict(list)
+        for path in self._folder.glob("*.jsonl"):
+            if named := journal.NAME.fullmatch(path.name):
+                found[named[1]].append(path)
+        return found
+
+    def _load_one(self, path: Path, journals: list[Path]) -> Batch | None:
         try:
-            batch = decode(path.read_bytes())
+            batch, generation = decode(path.read_bytes())
             if path.name != f"{batch.id}.json":
                 raise UnreadableCheckpoint("its name is not its batch id")
+            if generation is not None:
+                batch = self._replay(batch, journal.path_beside(path, generation), journals)
         except (UnreadableCheckpoint, IsADirectoryError) as error:
-            self._set_aside(path, error)
+            self._set_aside([path, *journals], str(error))
         except OSError as error:
             # It may be sound: whoever mends the disk or the permissions finds it under its name.
             logger.error(
@@ -137,7 +157,28 @@ class JsonFiles:
             return batch
         return None
 
-    def _set_aside(self, path: Path, reason: Exception) -> None:
+    def _replay(self, batch: Batch, written: Path, journals: list[Path]) -> Batch:
+        if written in journals:
+            batch = journal.replayed(batch, written)
+        for superseded in journals:
+            if superseded != written:
+                with contextlib.suppress(OSError):
+                    superseded.unlink()
+        self._journals[batch.id] = Journal(written, room=0)  # it may end in half a line
+        return batch
+
+    def _set_aside(self, paths: Iterable[Path], reason: str) -> None:
+        """Set aside what belongs together, the document first.
+
+        On its own it would be loaded at the next start, as the batch once was.
+        """
+        for path in paths:
+            if not self._is_set_aside(path, reason):
+                break
+            with contextlib.suppress(OSError):
+                durable.sync_folder(self._folder)
+
+    def _is_set_aside(self, path: Path, reason: str) -> bool:
         aside = path.with_name(path.name + SET_ASIDE_SUFFIX)
         number = 1
         while aside.exists():
@@ -149,15 +190,35 @@ class JsonFiles:
             logger.error(
                 "checkpoint cannot be read and is left alone",
                 checkpoint=path.name,
-                reason=str(reason),
+                reason=reason,
             )
-            return
+            return False
         logger.error(
             "checkpoint cannot be read and is set aside: its batch is not served",
             checkpoint=path.name,
-            reason=str(reason),
+            reason=reason,
             set_aside_as=aside.name,
         )
+        return True
+
+    def _is_added(self, batch: Batch, changed: Collection[int]) -> bool:
+        """Add what changed to the batch's journal; False if the batch is to be written anew."""
+        written = self._journals.get(batch.id)
+        if written is None or written.is_closed or len(changed) > len(batch.rows) // 2:
+            return False
+        return written.add(b"".join(_giving_way(encode_change(batch, changed))))
+
+    def _write_anew(self, batch: Batch) -> None:
+        generation = secrets.token_hex(4)
+        path = self._path(batch.id)
+        superseded = self._journals.get(batch.id)
+        if superseded is not None:
+            superseded.close()  # whatever fails from here on: its document may be gone
+        size = durable.write(path, _giving_way(encode(batch, generation)))
+        self._journals[batch.id] = Journal(journal.path_beside(path, generation), room=size)
+        if superseded is not None:
+            with contextlib.suppress(OSError):
+                superseded.path.unlink(missing_ok=True)
 
     def _path(self, batch_id: UUID) -> Path:
         return self._folder / f"{batch_id}.json"
@@ -171,9 +232,9 @@ class JsonFiles:
         except OSError as error:
             raise StorageError(str(error.strerror)) from error
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def _giving_way(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield *pieces*, with a rest after each in which other threads run."""
+    for piece in pieces:
+        yield piece
+        time.sleep(GIVE_WAY_S)  # noqa: TID251 - in a worker thread, as all of this

@@ -30,7 +30,7 @@ BUDGET = ["--max-time", str(SECONDS)] if SECONDS else ["--max-examples", "40"]
 REACHED = {
     ("POST", "/hospitals/bulk"): {200, 202, 400, 422},
     ("POST", "/hospitals/validate"): {200, 422},
-    ("GET", "/hospitals/progress/{batch_id}"): {200, 404},
+    ("GET", "/hospitals/progress/{batch_id}"): {200, 404, 422},
     ("GET", "/hospitals/progress/{batch_id}/events"): {200, 204, 404},
     ("GET", "/hospitals/batches"): {200, 422},
     ("POST", "/hospitals/resume/{batch_id}"): {202, 404, 409},

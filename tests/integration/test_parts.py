@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid5
 
 import pytest
+from prometheus_client import generate_latest
 
 from directory.app import DirectorySettings
 from models.api import Progress, RowSelection
@@ -236,6 +237,18 @@ def test_the_time_that_is_told_is_the_time_that_it_takes(tmp_path: Path):
         assert took_s == pytest.approx(told_s, rel=0.02)
         assert left_s is not None
         assert 1000 + left_s == pytest.approx(took_s, rel=0.04)
+
+    play(tmp_path, scenario, **LARGE)
+
+
+def test_the_rows_that_wait_are_counted_whether_or_not_their_part_has_begun(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.submit(csv_file(1000))
+        await asyncio.sleep(10)
+
+        series = generate_latest(harness.meters.registry).decode()
+
+        assert "hospital_bulk_rows_waiting 970.0" in series.splitlines()
 
     play(tmp_path, scenario, **LARGE)
 

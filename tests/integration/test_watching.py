@@ -332,6 +332,27 @@ def test_a_stream_shows_at_least_what_was_true_when_it_began(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_who_joins_right_after_another_misses_no_change_between_them(tmp_path: Path):
+    """What the first was shown is too old for the second, however young it is."""
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("hang", times=None, seconds=AGES_S)
+        feeds, tracker = Feeds(), harness.service._tracker
+        batch = await harness.submit(csv_file(2))
+        await asyncio.sleep(1)
+        first = Watcher(feeds, harness.service, batch)
+        await asyncio.sleep(0.001)
+
+        tracker.set_row(batch, 2, RowStatus.VERIFYING, error="unclear")
+        second = Watcher(feeds, harness.service, batch)
+        await asyncio.sleep(SOON_S)
+
+        assert second.view["hospitals"] == rows_of(harness.service, batch)
+        assert first.view["hospitals"] == rows_of(harness.service, batch)
+
+    play(tmp_path, scenario)
+
+
 def test_every_change_is_told_when_it_comes_while_a_piece_is_on_its_way(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         feeds = Feeds()
@@ -480,6 +501,24 @@ class TestLargeBatches:
             [anew] = watcher.events[before:]
             assert anew.kind == "progress"
             assert anew.data["hospitals"] == rows_of(harness.service, batch)
+
+        play(tmp_path, scenario, **self.LARGE)
+
+    def test_a_batch_in_many_parts_is_told_to_its_end(self, tmp_path: Path):
+        """Each row is told in its last state, whichever part it is in."""
+
+        async def scenario(harness: Harness) -> None:
+            batch = await harness.submit(csv_file(50))
+            watcher = Watcher(Feeds(), harness.service, batch)
+            watched = asyncio.create_task(harness.service.wait(batch))
+            await asyncio.wait({watched, watcher.task})
+
+            *told, done = watcher.events
+            seen = {row["row"]: row for event in told for row in event.data["hospitals"]}
+            assert done.kind == "done"
+            assert done.data["hospitals"] == rows_of(harness.service, batch)
+            assert {row["status"] for row in seen.values()} == {"created_and_activated"}
+            assert set(seen) == set(range(1, 51))
 
         play(tmp_path, scenario, **self.LARGE)
 

@@ -17,6 +17,7 @@ KEYS = "tests/integration/test_idempotency.py::"
 OWNERS = "tests/integration/test_ownership.py::"
 WATCHING = "tests/integration/test_watching.py::"
 FILES = "tests/unit/test_json_files.py::"
+JOURNAL = "tests/unit/test_journal.py::"
 PACING = "tests/unit/test_pacing.py::"
 SETTLING = "tests/unit/test_settling.py::"
 MATCHING = "tests/unit/test_reconciliation.py::"
@@ -280,31 +281,67 @@ BREAKS = (
     ),
     Break(
         "a checkpoint is written in place, without a rename",
-        "services/storage/json_files.py",
-        """                os.replace(temporary, self._path(batch.id))
+        "services/storage/durable.py",
+        """        os.replace(temporary, path)
 """,
-        """                self._path(batch.id).write_bytes(document)
-                os.unlink(temporary)
+        """        path.write_bytes(Path(temporary).read_bytes())
+        os.unlink(temporary)
 """,
         FILES + "TestCrashes",
     ),
     Break(
         "a checkpoint is renamed before it is on the disk (no fsync)",
-        "services/storage/json_files.py",
-        """                    os.fsync(file.fileno())
-""",
-        "",
+        "services/storage/durable.py",
+        """            os.fsync(file.fileno())
+            size""",
+        """            size""",
         FILES + "TestCrashes",
     ),
     Break(
         "the rename of a checkpoint is not on the disk (no fsync of the folder)",
-        "services/storage/json_files.py",
-        """                raise
-            self._sync_folder()
+        "services/storage/durable.py",
+        """        raise
+    sync_folder(path.parent)
 """,
-        """                raise
+        """        raise
 """,
         FILES + "TestCrashes",
+    ),
+    Break(
+        "a change is told before it is on the disk (no fsync of the journal)",
+        "services/storage/durable.py",
+        """        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+""",
+        """        file.write(text)
+        file.flush()
+""",
+        JOURNAL + "TestCrashes",
+    ),
+    Break(
+        "a change is added after one that may be there in half",
+        "services/storage/journal.py",
+        """        self.close()
+        if room < 0:
+""",
+        """        if room < 0:
+""",
+        JOURNAL + "TestFailures",
+    ),
+    Break(
+        "a deleted batch's journal goes before its document",
+        "services/storage/json_files.py",
+        """            durable.remove(self._path(batch_id))
+            if written is not None:
+                durable.remove(written.path)
+""",
+        """            if written is not None:
+                durable.remove(written.path)
+            durable.remove(self._path(batch_id))
+            if written is not None:
+""",
+        JOURNAL + "TestCrashes",
     ),
     Break(
         "an upload is accepted before its checkpoint is written",

@@ -150,6 +150,33 @@ batches = st.builds(
 )
 
 
+def _in_parts(
+    batch: Batch, opened: int, further: dict[int, int], sets: list[frozenset[int]]
+) -> Batch:
+    """Send the batch in parts of one row."""
+    count = len(batch.rows)
+    doubtful, unsettled = (frozenset(part for part in parts if part < count) for parts in sets)
+    return replace(
+        batch,
+        part_rows=1,
+        opened_parts=min(opened, count),
+        further={part: more for part, more in further.items() if part < count},
+        doubtful=doubtful,
+        unsettled=unsettled,
+    )
+
+
+_parts = st.integers(0, 5)
+
+#: Any batch in several parts that a checkpoint can hold.
+batches_in_parts = st.builds(
+    _in_parts,
+    batches.filter(lambda batch: len(batch.rows) > 1),
+    _parts,
+    st.dictionaries(_parts, st.integers(1, 999), max_size=3),
+    st.lists(st.frozensets(_parts), min_size=2, max_size=2),
+)
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 

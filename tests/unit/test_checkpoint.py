@@ -14,12 +14,31 @@ from pydantic import ValidationError
 from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
-from services.storage.checkpoint import UnreadableCheckpoint, decode, encode
-from tests.unit.strategies import batches, law
+from services.storage.checkpoint import (
+    UnreadableCheckpoint,
+    changed_by,
+    decode,
+    encode,
+    encode_change,
+)
+from tests.unit.strategies import batches, batches_in_parts, law
 
 BATCH_ID = UUID("00000000-0000-4000-8000-0000000000b1")
 
 Change = Callable[[dict[str, Any]], object]
+
+
+def written(batch: Batch, generation: str | None = None) -> bytes:
+    return b"".join(encode(batch, generation))
+
+
+def read(document: bytes) -> Batch:
+    batch, _ = decode(document)
+    return batch
+
+
+def change(batch: Batch, *rows: int) -> bytes:
+    return b"".join(encode_change(batch, rows))
 
 
 def a_batch() -> Batch:
@@ -56,34 +75,73 @@ def a_batch() -> Batch:
     )
 
 
+def in_parts(rows: int = 120) -> Batch:
+    """Parts of 20 rows, of which the first two were sent."""
+    return replace(
+        a_batch(),
+        rows=Rows(
+            Row(HospitalRow(n, f"Clinic {n}", "1 Main St", None)) for n in range(1, rows + 1)
+        ),
+        part_rows=20,
+        opened_parts=2,
+        further={1: 2},
+        doubtful=frozenset({0, 1, 2, 4}),
+        unsettled=frozenset({4}),
+    )
+
+
 class TestRoundTrip:
     @law
     @given(batches)
     def test_what_was_written_is_read(self, batch: Batch):
-        assert batch == decode(encode(batch))
+        assert batch == read(written(batch))
 
     @law
     @given(batches)
     def test_writing_what_was_read_changes_nothing(self, batch: Batch):
-        document = encode(batch)
+        document = written(batch)
 
-        assert document == encode(decode(document))
+        assert document == written(read(document))
+
+    @law
+    @given(batches_in_parts)
+    def test_what_was_written_in_parts_is_read(self, batch: Batch):
+        assert (batch, "0123abcd") == decode(written(batch, "0123abcd"))
+
+    @law
+    @given(batches_in_parts, batches_in_parts)
+    def test_a_change_leads_from_any_state_to_any_other(self, before: Batch, after: Batch):
+        """Of the same batch: what names it and its file stays."""
+        rows = Rows(
+            after.row(n) if n <= len(after.rows) else r for n, r in enumerate(before.rows, 1)
+        )
+        told = before.id, before.directory_url, before.created_at, before.part_rows
+        after.id, after.directory_url, after.created_at, after.part_rows = told
+        after.opened_parts = before.opened_parts
+        after.further, after.doubtful = before.further, before.unsettled
+        after.unsettled, after.rows = before.doubtful, rows
+
+        line = change(after, *range(1, len(rows) + 1))
+
+        assert line.count(b"\n") == 1
+        assert line.endswith(b"\n")
+        assert after == changed_by(line, before)
 
     def test_times_are_kept_to_the_millisecond(self):
         batch = a_batch()
         batch.seconds = 1 / 3
 
-        assert decode(encode(batch)).seconds == 0.333
+        assert read(written(batch)).seconds == 0.333
 
     def test_a_batch_that_was_running_is_read_at_rest(self):
         """Monotonic time means nothing to the next process."""
         batch = a_batch()
         batch.running_since, batch.step = 1000.0, "creating hospitals"
 
-        read = decode(encode(batch))
+        at_rest = read(written(batch))
 
-        assert read.running_since is None
-        assert not read.step
+        assert at_rest.running_since is None
+        assert not at_rest.step
 
 
 class TestTheDocument:
@@ -134,14 +192,66 @@ class TestTheDocument:
                 },
             ],
         }
-        assert expected == json.loads(encode(a_batch()))
+        assert expected == json.loads(written(a_batch()))
 
     def test_a_person_can_read_it(self):
-        lines = encode(a_batch()).decode().splitlines()
+        lines = written(a_batch()).decode().splitlines()
 
         assert ' "version": 1,' in lines
         assert '   "name": "Krankenhaus Köln",' in lines
-        assert encode(a_batch()).endswith(b"}\n")
+        assert written(a_batch()).endswith(b"}\n")
+
+
+class TestTheDocumentOfManyParts:
+    def test_it_has_a_line_for_each_row(self):
+        lines = written(in_parts(), "0123abcd").decode().splitlines()
+
+        assert ' "generation": "0123abcd",' in lines
+        rows = [line for line in lines if line.startswith('  {"row":')]
+        assert len(rows) == 120
+        assert json.loads(rows[6].rstrip(","))["name"] == "Clinic 7"
+
+    def test_many_parts_take_little_room(self):
+        """Each save tells them: a process that died leaves doubts about hundreds."""
+        batch = replace(in_parts(20_000), opened_parts=1_000, doubtful=frozenset(range(1_000)))
+
+        assert len(change(batch, 1)) < 1_000
+
+    def test_it_is_written_piece_by_piece(self):
+        """Whoever writes thousands of rows lets others run in between."""
+        assert max(map(len, encode(in_parts(2_000), "0123abcd"))) < 20_000
+
+
+class TestRefusedChanges:
+    def test_a_row_that_the_batch_does_not_have(self):
+        with pytest.raises(UnreadableCheckpoint, match="rows"):
+            changed_by(change(in_parts(121), 121), in_parts(120))
+
+    def test_other_parts(self):
+        with pytest.raises(UnreadableCheckpoint, match="rows"):
+            changed_by(change(replace(in_parts(), part_rows=30), 1), in_parts())
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"opened_parts": 7}, {"further": {6: 1}}, {"doubtful": frozenset({6})}],
+        ids=["opened", "further", "doubtful"],
+    )
+    def test_parts_that_the_batch_does_not_have(self, changes: dict[str, Any]):
+        with pytest.raises(UnreadableCheckpoint, match=r"^parts: "):
+            changed_by(change(replace(in_parts(), **changes)), in_parts())
+        with pytest.raises(UnreadableCheckpoint, match="parts"):
+            read(written(replace(in_parts(), **changes)))
+
+    @pytest.mark.parametrize("line", [b"", b"{}", b"null", b"[]", b"\xff{}", b'{"rows":[]}'])
+    def test_what_is_no_change(self, line: bytes):
+        with pytest.raises(UnreadableCheckpoint):
+            changed_by(line, in_parts())
+
+    def test_a_generation_that_could_name_another_file(self):
+        document = written(in_parts(), "0123abcd").replace(b"0123abcd", b"../../ab")
+
+        with pytest.raises(UnreadableCheckpoint, match=r"^generation: "):
+            decode(document)
 
 
 def first_row(**changes: Any) -> Change:
@@ -160,7 +270,7 @@ class TestRefused:
             (lambda document: document.update(batch_id="b1"), "batch_id"),
             (lambda document: document.pop("batch_id"), "batch_id"),
             (lambda document: document.update(status="done"), "status"),
-            (lambda document: document.update(status="validating"), "document"),
+            (lambda document: document.update(status="validating"), "status"),
             (lambda document: document.update(created_at="yesterday"), "created_at"),
             (lambda document: document.update(created_at="2026-11-01T12:00:00"), "created_at"),
             (lambda document: document.update(updated_at="0001-01-01"), "updated_at"),
@@ -201,11 +311,11 @@ class TestRefused:
         ],
     )
     def test_an_inconsistent_document_says_where(self, change: Change, place: str):
-        document = json.loads(encode(a_batch()))
+        document = json.loads(written(a_batch()))
         change(document)
 
         with pytest.raises(UnreadableCheckpoint, match=f"^{place}: "):
-            decode(json.dumps(document).encode())
+            read(json.dumps(document).encode())
 
     @pytest.mark.parametrize(
         "document",
@@ -214,22 +324,22 @@ class TestRefused:
     def test_what_is_no_batch_at_all_is_refused(self, document: bytes):
         """A disk that lost power may leave zeros."""
         with pytest.raises(UnreadableCheckpoint):
-            decode(document)
+            read(document)
 
     def test_a_document_torn_anywhere_is_refused(self):
-        document = encode(a_batch()).rstrip()
+        document = written(a_batch()).rstrip()
 
         for end in range(len(document)):
             with pytest.raises(UnreadableCheckpoint):
-                decode(document[:end])
+                read(document[:end])
 
     def test_the_reason_repeats_no_content_of_the_file(self):
         """It goes to the log, where names and phones must not be."""
-        document = json.loads(encode(a_batch()))
+        document = json.loads(written(a_batch()))
         document["rows"][0] |= {"name": {"secret": "secret"}, "status": "secret"}
 
         with pytest.raises(UnreadableCheckpoint) as refusal:
-            decode(json.dumps(document).encode())
+            read(json.dumps(document).encode())
 
         assert "secret" not in str(refusal.value)
 
@@ -240,7 +350,7 @@ def test_what_cannot_be_written_is_not_repeated_in_the_error():
     batch.rows.put(replace(batch.rows[0], hospital_id=None))
 
     with pytest.raises(ValidationError) as met:
-        encode(batch)
+        written(batch)
 
     assert "an id" in str(met.value)
     assert "Krank" not in str(met.value)  # it would be cut short

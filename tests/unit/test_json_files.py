@@ -42,6 +42,10 @@ def a_batch(batch_id: UUID = FIRST_ID, status: BatchStatus = BatchStatus.PROCESS
     return Batch(batch_id, "http://directory.test", Rows(rows), NOON, NOON, status)
 
 
+def written(batch: Batch) -> bytes:
+    return b"".join(encode(batch))
+
+
 def names(folder: Path) -> set[str]:
     """What is in the folder, apart from the lock."""
     return {path.name for path in folder.iterdir()} - {".lock"}
@@ -162,7 +166,7 @@ class TestCrashes:
             if synced.st_ino == folder.stat().st_ino:
                 steps.append("sync the folder")
             else:
-                steps.append(f"sync a file, whole: {synced.st_size == len(encode(a_batch()))}")
+                steps.append(f"sync a file, whole: {synced.st_size == len(written(a_batch()))}")
             fsync(handle)
 
         def seen_replace(source: str, target: Path) -> None:
@@ -191,7 +195,7 @@ class TestCrashes:
 
     def test_torn_writes_of_a_dead_process_are_removed(self, files: JsonFiles, folder: Path):
         files.save(a_batch())
-        (folder / ".writing-abc123").write_bytes(encode(a_batch())[:40])
+        (folder / ".writing-abc123").write_bytes(written(a_batch())[:40])
         (folder / ".writing-def456").write_bytes(b"")
 
         assert [a_batch()] == files.load()
@@ -204,15 +208,15 @@ class TestSettingAside:
     @pytest.mark.parametrize(
         "content",
         [
-            pytest.param(encode(a_batch())[:-40], id="torn"),
+            pytest.param(written(a_batch())[:-40], id="torn"),
             pytest.param(b"", id="empty"),
             pytest.param(b"\x00" * 512, id="zeros"),
             pytest.param(b'{"name": "package", "version": "1.0.0"}', id="foreign"),
             pytest.param(b"[]", id="foreign list"),
-            pytest.param(encode(a_batch()).replace(b'"version": 1', b'"version": 2'), id="newer"),
-            pytest.param(encode(a_batch(SECOND_ID)), id="another batch's name"),
+            pytest.param(written(a_batch()).replace(b'"version": 1', b'"version": 2'), id="newer"),
+            pytest.param(written(a_batch(SECOND_ID)), id="another batch's name"),
             pytest.param("Köln".encode("latin-1"), id="not UTF-8"),
-            pytest.param(encode(a_batch()).decode().encode("utf-16"), id="UTF-16"),
+            pytest.param(written(a_batch()).decode().encode("utf-16"), id="UTF-16"),
         ],
     )
     def test_a_file_that_cannot_be_read_is_set_aside_and_the_others_are_loaded(
@@ -233,7 +237,7 @@ class TestSettingAside:
         assert aside in caplog.text
 
     def test_a_name_that_is_no_batch_id_is_set_aside(self, files: JsonFiles, folder: Path):
-        (folder / "notes.json").write_bytes(encode(a_batch()))
+        (folder / "notes.json").write_bytes(written(a_batch()))
 
         assert not files.load()
         assert {"notes.json.set-aside"} == names(folder)
@@ -245,7 +249,7 @@ class TestSettingAside:
         batch_id = UUID("00000000-0000-4000-8000-0000000000b1")
         files.save(a_batch(batch_id))
         copy = f"{batch_id.hex}.json"
-        (folder / copy).write_bytes(encode(a_batch(batch_id)))
+        (folder / copy).write_bytes(written(a_batch(batch_id)))
 
         assert [a_batch(batch_id)] == files.load()
         assert {f"{batch_id}.json", f"{copy}.set-aside"} == names(folder)
@@ -307,7 +311,7 @@ class TestSettingAside:
         for name in others:
             (folder / name).write_text(name)
         (folder / "folder").mkdir()
-        (folder / "folder" / f"{FIRST_ID}.json").write_bytes(encode(a_batch()))
+        (folder / "folder" / f"{FIRST_ID}.json").write_bytes(written(a_batch()))
 
         assert not files.load()
         assert {*others, "folder"} == names(folder)

@@ -3,7 +3,9 @@
 import json
 import re
 import subprocess
+import tarfile
 import textwrap
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -11,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from config import Settings
-from models.batch import Batch
+from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
 from services.storage.checkpoint import encode
@@ -63,6 +65,26 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path / "batch_storage"
 
 
+IN_PARTS = replace(
+    BATCH,
+    id=UUID(int=2),
+    rows=Rows(Row(HospitalRow(n, "Alder Bridge", "12 Alder Lane", None)) for n in (1, 2, 3)),
+    part_rows=2,
+)
+LATER = replace(IN_PARTS, opened_parts=2, status=BatchStatus.PROCESSING)
+
+
+@pytest.fixture
+def with_parts(storage: Path) -> Path:
+    """The same folder with a batch in several parts that has changed since it was written whole."""
+    files = JsonFiles(storage)
+    files.open()
+    files.save(IN_PARTS)
+    files.save(LATER, {2})
+    files.close()
+    return storage
+
+
 def loaded(storage: Path) -> list[Batch]:
     files = JsonFiles(storage)
     files.open()
@@ -106,6 +128,35 @@ def test_a_back_up_has_the_batches_alone_and_is_put_back(storage: Path):
     assert loaded(storage) == [BATCH]
 
 
+def test_a_roll_back_leaves_batches_in_parts_to_the_newer_version(with_parts: Path):
+    typed("batch_storage owner", with_parts.parent)
+
+    assert LATER in loaded(with_parts)
+
+
+def test_a_document_and_its_journal_are_taken_back_together(with_parts: Path):
+    for path in with_parts.glob(f"{LATER.id}.*"):
+        path.rename(f"{path}.set-aside")
+    assert loaded(with_parts) == [BATCH]
+
+    typed("*.set-aside", with_parts.parent)
+
+    assert loaded(with_parts) == [BATCH, LATER]
+
+
+def test_a_back_up_has_each_journal_before_its_document(with_parts: Path):
+    """The other way round, the document could be written anew in between."""
+    typed("tar -czf", with_parts.parent)
+
+    with tarfile.open(with_parts.parent / "backup.tar.gz") as backup:
+        names = backup.getnames()
+    assert [Path(name).suffix for name in names] == [".json", ".jsonl", ".json"]
+    for path in with_parts.iterdir():
+        path.unlink()
+    typed("tar -xzf", with_parts.parent)
+    assert loaded(with_parts) == [BATCH, LATER]
+
+
 def test_the_key_that_is_made_is_one(tmp_path: Path):
     typed("token_urlsafe", tmp_path)
     typed("token_urlsafe", tmp_path)
@@ -129,6 +180,8 @@ def test_a_checkpoint_is_as_large_as_told():
         )
         for number in range(1, 21)
     ]
-    size = len(encode(Batch(UUID(int=1), "https://directory.example", Rows(rows), NOON, NOON)))
+    size = sum(
+        map(len, encode(Batch(UUID(int=1), "https://directory.example", Rows(rows), NOON, NOON)))
+    )
 
     assert 5.5 * 1024 < size < 7 * 1024
