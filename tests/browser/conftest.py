@@ -21,8 +21,8 @@ from tests.e2e.conftest import QUICK, World
 
 SETTINGS = QUICK | {
     "create_rate_limit": 0,
-    "directory_batch_limit": 300,
-    "max_csv_size": 300,
+    "directory_batch_limit": 100,
+    "max_csv_size": 1100,
     "max_concurrent_requests": 40,
     "settle_seconds": 0.05,
     "wake_timeout_seconds": 0.5,

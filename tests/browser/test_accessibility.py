@@ -112,6 +112,24 @@ def test_a_stopped_and_a_verified_batch_are_accessible(page: Page, world: World)
     expect_accessible(page)
 
 
+def test_a_batch_in_pages_is_accessible(page: Page, world: World):
+    world.fault(fault("gateway", "Hospital 140"))
+    start(page, csv_file(150))
+    expect_state(page, "Stopped")
+    page.get_by_label("Row", exact=True).fill("140")
+    page.keyboard.press("Enter")
+    expect(row(page, 140)).to_be_focused()
+
+    expect_accessible(page)
+
+
+def test_a_file_with_more_errors_than_are_shown_is_accessible(page: Page):
+    choose(page, "name,address,phone\n" + 'A Hospital,"1 Main Street",n/a\n' * 120)
+    expect(page.get_by_role("table", name="Errors of the file")).to_be_visible()
+
+    expect_accessible(page)
+
+
 def test_a_lost_connection_is_accessible(page: Page, console):
     console.foresee("ERR_FAILED")
     page.goto("/dashboard")
@@ -182,6 +200,23 @@ def test_a_screen_reader_hears_the_states_and_the_quarters_and_not_each_row(
     assert heard[-1] == "Completed: 20 of 20 rows created."
     assert 5 <= len(heard) <= 9
     assert page.locator("#rows [aria-live], #rows [role=status]").count() == 0
+
+
+def test_pages_are_turned_without_a_mouse_and_only_what_was_asked_for_is_read_out(page: Page):
+    start(page, csv_file(250))
+    expect_state(page, "Completed")
+    announcer = page.locator("#announcer")
+    expect(announcer).to_have_text("Completed: 250 of 250 rows created.")
+
+    tab_to(page, button(page, "Next"))
+    page.keyboard.press("Enter")
+    expect(announcer).to_have_text("Rows 101 to 200 of 250")
+    page.keyboard.press("Enter")
+    expect(announcer).to_have_text("Rows 201 to 250 of 250")
+
+    expect(button(page, "Next")).to_be_focused()
+    expect(button(page, "Next")).to_have_attribute("aria-disabled", "true")
+    assert page.locator("#rows-section [aria-live], #rows-section [role=status]").count() == 0
 
 
 def test_a_status_is_told_by_a_word_and_not_by_colour_alone(page: Page):

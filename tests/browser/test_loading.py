@@ -161,17 +161,6 @@ def test_names_and_values_are_text_whatever_they_hold(page: Page):
     assert page.locator("main img").count() == 0
 
 
-def test_of_many_rows_the_first_200_are_in_the_page(page: Page):
-    start(page, csv_file(250))
-
-    expect_state(page, "Completed")
-    expect(page.locator("#rows tbody tr")).to_have_count(200)
-    expect(page.locator("#rows-note")).to_have_text(
-        "The first 200 of 250 rows are shown; the report has all."
-    )
-    expect(page.get_by_role("button", name="All 250")).to_have_attribute("aria-pressed", "true")
-
-
 def test_a_start_that_did_not_arrive_is_sent_again_for_as_long_as_it_takes(page: Page, console):
     console.foresee("ERR_FAILED")
     choose(page, csv_file(2))

@@ -55,13 +55,20 @@ export const correct = (id, row, values) =>
 /**
  * Return `{batches, next_cursor}`; no `statuses` are all of them, no `cursor` is the start.
  *
- * This and `events` are asked in the background: a refused key is theirs to deal with.
+ * This, `progress` and `events` are asked in the background: a refused key is theirs to deal with.
  */
 export function batches({ statuses, cursor, limit }, signal) {
   const query = new URLSearchParams({ limit });
   for (const status of statuses) query.append("status", status);
   if (cursor) query.set("cursor", cursor);
   return json("GET", `batches?${query}`, { signal, isAsking: false });
+}
+
+/** Return a Progress document with a page of the batch's rows. */
+export function progress(id, { filter, offset, limit }, signal) {
+  const query = new URLSearchParams({ offset, limit });
+  if (filter !== "all") query.set("only", filter);
+  return json("GET", `progress/${segment(id)}?${query}`, { signal, isAsking: false });
 }
 
 /** Return the report as a Blob. */

@@ -1,4 +1,5 @@
-// Which view is shown: the address says it, so that links and the back button work.
+// Which view is shown: the address says it, so that links and the back button work. It is empty, or
+// a batch's id, or with it a page of the rows: `#<id>/failed/101`.
 
 import { BatchView } from "./batch.js";
 import { hideBatches, showBatches } from "./batches.js";
@@ -19,9 +20,9 @@ addEventListener("hashchange", () => {
 show();
 
 function show() {
-  const id = location.hash.slice(1);
+  const [id, ...place] = location.hash.slice(1).split("/");
   view?.close();
-  view = id ? new BatchView(id) : null;
+  view = id ? new BatchView(id, place) : null;
   byId("home").hidden = Boolean(id);
   byId("batch").hidden = !id;
   if (id) hideBatches();

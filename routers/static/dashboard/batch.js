@@ -8,9 +8,10 @@ import { announce, byId, dateOf, make, write } from "./dom.js";
 import { follow } from "./events.js";
 import { Rows } from "./rows.js";
 import { clearVerification } from "./verification.js";
-import { batchTone, batchWord, count, duration, inLocalTime, sentence } from "./words.js";
+import { batchTone, batchWord, count, duration, inLocalTime, roughly, sentence } from "./words.js";
 
-const RENDER_MS = 50; // events may come faster than anybody reads
+const RENDER_MS = 100; // events may come faster than anybody reads
+const HOUR_S = 3_600;
 const TITLE = document.title;
 
 /** A batch that is shown, from its making until `close`. */
@@ -21,13 +22,25 @@ export class BatchView {
   #progress = null;
   #toldAt = 0;
   #spoken = "";
+  #about = null;
   #pending = null;
   #ticking = setInterval(() => this.#tick(), 1_000);
-  #rows = new Rows((row) => this.#correct(row));
+  #rows;
   #actions;
 
-  constructor(id) {
+  /** @param place of its rows, as the address says it: `[filter, first row]`, or less */
+  constructor(id, place) {
     this.#id = id;
+    this.#rows = new Rows(
+      {
+        ask: (page, signal) => api.progress(id, page, signal),
+        refused: (problem) => this.#refused(problem),
+        correct: (row) => this.#correct(row),
+        moved: (filter, first) => history.replaceState(null, "", `#${id}/${filter}/${first}`),
+      },
+      place,
+      this.#closing.signal,
+    );
     this.#actions = new Actions(id, {
       again: () => this.#follow(),
       abandoned: (message) => this.#leave("Abandoned", message),
@@ -58,15 +71,15 @@ export class BatchView {
       {
         event: (name, data) => this.#take(name, data),
         ended: () => {},
-        gone: (problem) => this.#leave("No such batch", problem.message),
-        refused: (problem) => this.#actions.tell(problem.message),
+        gone: (problem) => this.#refused(problem),
+        refused: (problem) => this.#refused(problem),
       },
       signal,
     );
   }
 
   #take(name, progress) {
-    this.#rows.take(progress.hospitals, name !== "rows");
+    this.#rows.take(progress, name !== "rows");
     this.#progress = progress;
     this.#toldAt = performance.now();
     this.#pending ??= setTimeout(() => {
@@ -80,16 +93,23 @@ export class BatchView {
     byId("state").hidden = false;
     byId("rows-section").hidden = false;
     write(byId("batch-heading"), progress.file_name ?? `Batch ${this.#id.slice(0, 8)}`);
-    byId("batch-about").replaceChildren("Uploaded ", dateOf(progress.created_at), about(progress), make("code", {}, this.#id));
+    this.#tellAbout();
     byId("state").dataset.tone = batchTone(progress.status);
     write(byId("state-word"), batchWord(progress.status));
     write(byId("state-reason"), reason(progress));
     byId("state-bar").value = progress.processed_hospitals / progress.total_hospitals;
     this.#tick();
     this.#actions.render(progress);
-    this.#rows.render(progress.is_completed);
+    this.#rows.render();
     this.#speak();
     document.title = `${progress.is_completed ? batchWord(progress.status) : `${Math.floor(progress.progress_percentage)} %`} · ${byId("batch-heading").textContent}`;
+  }
+
+  #tellAbout() {
+    const text = about(this.#progress);
+    if (text === this.#about) return; // it seldom changes, and figures do all the time
+    this.#about = text;
+    byId("batch-about").replaceChildren("Uploaded ", dateOf(this.#progress.created_at), text, make("code", {}, this.#id));
   }
 
   /** Write the figures that change with time alone. */
@@ -102,7 +122,7 @@ export class BatchView {
       Created: `${progress.processed_hospitals.toLocaleString("en")} of ${progress.total_hospitals.toLocaleString("en")}`,
       Failed: progress.failed_hospitals.toLocaleString("en"),
       "Time taken": duration(progress.processing_time_seconds + passed),
-      ...(left === null ? {} : { "Time left": left < 1 ? "a moment" : `about ${duration(Math.ceil(left))}` }),
+      ...(left === null ? {} : { "Time left": outlook(left) }),
     });
   }
 
@@ -112,7 +132,7 @@ export class BatchView {
     const key = `${status} ${Math.floor(progress_percentage / 25)}`;
     if (key === this.#spoken) return;
     this.#spoken = key;
-    announce(`${batchWord(status)}: ${processed_hospitals} of ${count(total_hospitals, "row")} created.`);
+    announce(`${batchWord(status)}: ${processed_hospitals.toLocaleString("en")} of ${count(total_hospitals, "row")} created.`);
   }
 
   async #correct(row) {
@@ -128,6 +148,11 @@ export class BatchView {
     byId("rows-section").hidden = true;
     write(byId("batch-heading"), `Batch ${this.#id.slice(0, 8)}`);
     byId("batch-about").replaceChildren("Asking the service …");
+  }
+
+  #refused(problem) {
+    if (problem.status === 404) this.#leave("No such batch", problem.message);
+    else this.#actions.tell(problem.message);
   }
 
   /** Show that the batch is no more, and stop. */
@@ -161,6 +186,11 @@ function reason({ status, failure_reason, current_step, failed_hospitals }) {
     default:
       return sentence(inLocalTime(current_step));
   }
+}
+
+function outlook(left) {
+  if (left < 1) return "a moment";
+  return `about ${left > HOUR_S ? roughly(left) : duration(Math.ceil(left))}`;
 }
 
 function figures(texts) {

@@ -138,6 +138,6 @@ function why({ failure_reason: reason }) {
 }
 
 function rowsOf({ total_hospitals, processed_hospitals, failed_hospitals }) {
-  const failed = failed_hospitals ? `, ${failed_hospitals} failed` : "";
-  return `${processed_hospitals} of ${total_hospitals}${failed}`;
+  const [total, done, failed] = [total_hospitals, processed_hospitals, failed_hospitals].map((number) => number.toLocaleString("en"));
+  return `${done} of ${total}${failed_hospitals ? `, ${failed} failed` : ""}`;
 }

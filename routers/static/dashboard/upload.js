@@ -2,11 +2,12 @@
 
 import { load, Problem, Unreachable, validate } from "./api.js";
 import { backoff, patience } from "./connection.js";
-import { announce, byId, make, whileBusy, write } from "./dom.js";
+import { announce, byId, make, save, whileBusy, write } from "./dom.js";
 import { line, table } from "./table.js";
-import { count } from "./words.js";
+import { count, roughly } from "./words.js";
 
-const SHOWN = 200;
+const SHOWN = 100; // to mend one after the other, more is of no use
+const WORTH_TELLING_S = 60;
 // A name belongs to the key that was shown with it: under another key it would be another upload.
 const NOT_KNOWN = "The connection broke before the answer, and the key is not accepted any more: whether the file was taken is not known. Look into the list of batches before you load it again.";
 const MEND = "Mend the file and choose it again";
@@ -74,14 +75,23 @@ function tell(file, result, onStarted) {
   const isWhole = result.errors.some(({ row }) => row === 0);
   const canSkip = !result.is_valid && !isWhole && result.valid_rows > 0;
   const verdict = result.is_valid ? `${count(result.total_rows, "row")}, no errors.` : shortfall(result, isWhole);
-  announce(`${file.name}: ${verdict}`);
+  const canStart = result.is_valid || canSkip;
+  const estimate = canStart ? estimateOf(result) : "";
+  announce([`${file.name}: ${verdict}`, estimate].join(" ").trim());
   show(file, [
     make("p", {}, make("strong", {}, verdict), !result.is_valid && ` ${MEND}${canSkip ? ", or load the sound rows alone" : ""}.`),
+    estimate && make("p", { id: "estimate" }, estimate),
     ...warnings(result.warnings),
     ...(result.errors.length ? errorTable(result.errors) : preview(result)),
-    (result.is_valid || canSkip) && startButton(file, result, onStarted),
+    canStart && startButton(file, result, onStarted),
     problemPlace(),
   ], result.is_valid ? "good" : "bad");
+}
+
+/** Return how long loading takes, in words; empty if one would sit and wait for it. */
+function estimateOf({ valid_rows, estimated_seconds: seconds }) {
+  if (seconds <= WORTH_TELLING_S) return "";
+  return `Loading ${count(valid_rows, "row")} takes about ${roughly(seconds)}, longer if others are loaded meanwhile. It goes on without this page.`;
 }
 
 function shortfall({ errors, invalid_rows, total_rows }, isWhole) {
@@ -176,8 +186,14 @@ function errorTable(errors) {
     const shown = value === null ? "" : make("code", {}, value);
     found.body.append(line(found, row || "whole file", number || "", column ?? "", shown, message));
   }
-  const more = errors.length > SHOWN && make("p", {}, `The first ${SHOWN} of ${count(errors.length, "error")} are shown.`);
-  return [found.element, more];
+  return errors.length > SHOWN ? [found.element, further(errors)] : [found.element];
+}
+
+function further(errors) {
+  const text = `The first ${SHOWN} of ${count(errors.length, "error")} are shown, leaving out ${(errors.length - SHOWN).toLocaleString("en")}. Often many have one cause: mend these first, or download all of them.`;
+  const onclick = () => save(new Blob([JSON.stringify(errors, null, 1)], { type: "application/json" }), "errors.json");
+  const button = make("button", { type: "button", className: "quiet small", onclick }, "Download all errors (JSON)");
+  return make("p", {}, text, " ", button);
 }
 
 function preview({ preview_hospitals: rows, total_rows }) {

@@ -50,3 +50,11 @@ export function duration(seconds) {
   if (minutes < 60) return `${minutes} min ${whole % 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
+
+/** Return a long duration as "12 minutes" or "3 hours 5 minutes": nobody knows it better. */
+export function roughly(seconds) {
+  const step = seconds > 3_600 ? 5 : 1;
+  const minutes = Math.ceil(seconds / 60 / step) * step;
+  const parts = [[Math.floor(minutes / 60), "hour"], [minutes % 60, "minute"]];
+  return parts.filter(([number]) => number).map(([number, noun]) => count(number, noun)).join(" ");
+}
