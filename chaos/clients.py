@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 
 from chaos.ledger import Entry, Ledger
 from chaos.requests import Requests
+from chaos.scale import PART_ROWS
 from chaos.schedule import End, Upload
 from chaos.service import Service
+from chaos.table import Deed
 from chaos.verdict import Answer
 
 LOOK_EVERY_S = 0.4
@@ -17,6 +19,8 @@ CLEAN_EVERY_S = 5.0
 CANCELLED = 0.04  # of the batches that are asked for and run
 LEFT_CANCELLED = 0.7  # of the looks at a cancelled batch: does it stay as it is?
 KILLED_AFTER_CORRECTION = 0.3
+ENDED_ACTIVATING = 0.9
+UNDER_WAY = ("processing", "activating")
 
 Work: TypeAlias = Coroutine[Any, Any, None]
 
@@ -56,15 +60,29 @@ class Clients:
                         tasks.create_task(self._alone(entry.batch_id, work))
 
     async def poll(self) -> None:
-        """Ask for the progress of this and that batch, and cancel a few; never ends."""
+        """Ask for the progress of this and that batch, and cancel a few; never ends.
+
+        Of some whose parts are being activated the service is ended: some are active, some not.
+        """
         while True:
             await asyncio.sleep(POLL_EVERY_S)
             kept = [entry for entry in self._ledger.entries if entry.kept]
             if kept:
-                entry = self._luck.choice(kept[-30:])
+                under_way = [entry for entry in kept if entry.status in UNDER_WAY]
+                in_parts = [entry for entry in under_way if entry.plan.rows > PART_ROWS]
+                groups = [group for group in (kept, under_way, in_parts, in_parts) if group]
+                entry = self._luck.choice(self._luck.choice(groups)[-30:])
                 status = await self._requests.ask(entry)
                 if status == "processing" and self._luck.random() < CANCELLED:
                     await self._requests.cancel(entry)
+                if status == "activating" and entry.plan.rows > PART_ROWS:
+                    await self._end_while_activating()
+
+    async def _end_while_activating(self) -> None:
+        if self._luck.random() < ENDED_ACTIVATING:
+            self._service.counts[Deed.ENDED_ACTIVATING] += 1
+            end = End(by_kill=self._luck.random() < 0.7)
+            await self._service.end_at_once(end, "while parts were activated")
 
     async def clean(self) -> None:
         """Have old batches forgotten and abandoned; never ends."""

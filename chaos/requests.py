@@ -14,6 +14,7 @@ import httpx
 from chaos.files import csv_of, file_name
 from chaos.journal import Journal
 from chaos.ledger import Entry, Ledger, Seen
+from chaos.scale import PART_ROWS
 from chaos.schedule import Manner, Upload
 from chaos.table import Deed
 from chaos.verdict import Answer
@@ -125,6 +126,7 @@ class Requests:
         if answer.status_code in (200, 202):
             self._see(answer.json(), entry)
             self.counts[Deed.SKIPPED_ROWS] += entry.plan.unsound
+            self.counts[Deed.PARTS] += entry.plan.rows > PART_ROWS
             return Answer.ACCEPTED
         if answer.status_code != 503:
             self._odd(f"upload {entry.plan.number}", answer)

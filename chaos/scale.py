@@ -21,7 +21,11 @@ LATE_S = 1.0
 # A SIGTERM'd service has its grace, and this to write its last checkpoints or to finish starting.
 EXIT_MARGIN_S = 4.0
 
+PART_ROWS = 5  # of a directory batch, really 20: a larger file is sent in parts
+
 SERVICE: dict[str, str | float] = {
+    "directory_batch_limit": PART_ROWS,
+    "max_csv_size": 30,
     "log_level": "DEBUG",  # a line for each create: what happened to a row can be read there
     "settle_seconds": SETTLE_S,
     "rate_limit_period_seconds": PERIOD_S,
@@ -34,4 +38,8 @@ SERVICE: dict[str, str | float] = {
     "resumable_retention_hours": RETENTION_S / 3600,
     "max_requests_per_second": 0,
 }
-DIRECTORY = ("--create-seconds", str(CREATE_S), "--period", str(PERIOD_S))
+DIRECTORY = (
+    *("--create-seconds", str(CREATE_S)),
+    *("--period", str(PERIOD_S)),
+    *("--batch-limit", str(PART_ROWS)),
+)

@@ -20,7 +20,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from chaos.files import Content, contents
-from chaos.scale import LATE_S, PATIENCE_S
+from chaos.scale import LATE_S, PART_ROWS, PATIENCE_S
 from directory.calls import Endpoint
 from directory.faults import FaultKind
 
@@ -88,12 +88,14 @@ class Bounce:
         down_s: How long it is down.
         damages: What happens to checkpoints meanwhile, each with the luck (0 to 1) that says which.
         starts_cut_short: Starts that end like this before the one that lasts.
+        part_rows: DIRECTORY_BATCH_LIMIT from then on; what was uploaded before keeps its parts.
     """
 
     end: End
     down_s: float
     damages: tuple[tuple[Damage, float], ...]
     starts_cut_short: tuple[End, ...]
+    part_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ def _uploads(luck: Random) -> Iterator[tuple[float, Upload]]:
     while True:
         at_s += luck.expovariate(1 / 1.1)
         number += 1
-        rows = luck.choice((1, 1, 2, 3, 5, 8, 20))
+        rows = luck.choice((1, 1, 2, 3, 5, 8, 20, 30))
         identical = luck.choice((0, 0, 2, 3)) if rows >= 3 else 0
         manner = luck.choices(list(Manner), (5, 7, 3, 1))[0]
         cancel_after_s = luck.choice((None, None, None, 0.0, luck.uniform(0.0, 0.6)))
@@ -231,6 +233,7 @@ def _deck(luck: Random) -> list[Rule]:
     # What tempts most to send a row twice.
     pairs += [(FaultKind.LATE, Endpoint.CREATE), (FaultKind.LATE_ERROR, Endpoint.CREATE)] * 4
     pairs += [(FaultKind.PARTIAL, Endpoint.ACTIVATE)] * 15
+    pairs += [(FaultKind.SLOW, Endpoint.ACTIVATE)] * 8  # so that some end in the middle of it
     luck.shuffle(pairs)
     return [rules_of(kind, endpoint, luck) for kind, endpoint in pairs]
 
@@ -255,6 +258,7 @@ def _bounces(luck: Random) -> Iterator[tuple[float, Bounce]]:
                     End(by_kill=luck.random() < 0.7, after_s=luck.uniform(0.0, 1.5))
                     for _ in range(in_start)
                 ),
+                part_rows=luck.choice((PART_ROWS, PART_ROWS, PART_ROWS - 2)),
             ),
         )
 

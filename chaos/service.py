@@ -69,6 +69,7 @@ class Service:
                 self._ledger.see_kept(kept, time.time())
                 self._note_damage(damage.value, self.checkpoints.damage(damage, luck))
             await asyncio.sleep(bounce.down_s)
+            self._environment["DIRECTORY_BATCH_LIMIT"] = str(bounce.part_rows)
             for end in bounce.starts_cut_short:
                 await self._spawn()
                 await asyncio.sleep(end.after_s)

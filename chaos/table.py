@@ -19,6 +19,8 @@ class Deed(StrEnum):
     SKIPPED_ROWS = "unsound rows skipped"
     JOINED = "uploads sent again that joined their batch"
     RETENTIONS = "batches abandoned by retention"
+    PARTS = "files in several parts accepted"
+    ENDED_ACTIVATING = "ends while a file in parts was activated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ class Wire(httpx.AsyncBaseTransport):
 class Line(httpx.AsyncBaseTransport):
     """One service's way to the wire; nothing passes once it is cut, as when its process died."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, way: httpx.AsyncBaseTransport) -> None:
+        self.way = way
         self.is_cut = False
         self.creates_under_way = 0
 
@@ -80,7 +80,7 @@ class Line(httpx.AsyncBaseTransport):
         is_create = request.method == "POST"
         self.creates_under_way += is_create
         try:
-            return await self._wire.handle_async_request(request)
+            return await self.way.handle_async_request(request)
         finally:
             self.creates_under_way -= is_create
 

@@ -2,11 +2,13 @@
 
 A model-based test: Hypothesis makes up histories, shrinks those that break the promise, and prints
 them. Everything runs in one process on a virtual clock, with the real settings (5 s creates, 15 s
-settling, 30 creates a minute). After every step, and once the directory is well again and every
-open batch was resumed: each completed batch is in the directory exactly once and active, nothing of
-an abandoned batch is left, no row that is not ours was touched, and no batch is stuck. A cancelled
-batch does not go on, a corrected row stays corrected, and a skipped one is never sent. An upload
-that is sent again becomes no second batch.
+settling, 30 creates a minute); directory batches are so small that most files go in several parts,
+and the service may have another size for them each time it starts. After every step, and once the
+directory is well again and every open batch was resumed: each completed batch is in the directory
+exactly once and active, each part of it in its own directory batches, nothing of an abandoned batch
+is left, no row that is not ours was touched, and no batch is stuck. A cancelled batch does not go
+on, a corrected row stays corrected, and a skipped one is never sent. An upload that is sent again
+becomes no second batch.
 
 HISTORIES sets how many are tried. Unless it is set they are the same in every run.
 """
@@ -36,6 +38,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from directory.app import DirectorySettings
 from directory.faults import FaultKind, FaultRule
 from directory.store import Hospital
 from models.batch import INTERRUPTED, Batch, BatchStatus
@@ -55,6 +58,11 @@ WANTED = (
     "skipped row loaded past",
     "retention",
     "upload sent again",
+    "file of several parts",
+    "kill or stop between two activations",
+    "parts under another setting",
+    "part activated in part",
+    "abandon of several parts",
 )
 CLEANUP_HOURS, RETENTION_HOURS = 0.02, 0.03
 UNSOUND = "X"  # the name of a row that no file may have
@@ -63,6 +71,9 @@ ROUNDS = 8  # of resuming all that can be resumed, once everything is well again
 
 moments = st.sampled_from([0.0, 0.01, 1.0, 4.99, 5.0, 5.01, 9.0, 14.99, 15.01, 20.0, 31.0, 61.0])
 turns = st.integers(1, 60)
+sizes = st.integers(1, 7)  # of files
+limits = st.sampled_from([1, 2, 2, 3])  # of directory batches, by the service
+MOST_IN_A_BATCH = 3  # by the directory
 any_batch = st.integers(0, 20)
 
 # What the directory may do at which endpoint. A late commit is within SETTLE_SECONDS: what comes
@@ -108,6 +119,8 @@ class Histories(RuleBasedStateMachine):
         self.loop: VirtualTimeLoop = self.runner.get_loop()  # type: ignore[assignment]
         self.harness = Harness(
             self.storage,
+            DirectorySettings(batch_limit=MOST_IN_A_BATCH),
+            directory_batch_limit=2,
             progress_cleanup_hours=CLEANUP_HOURS,
             resumable_retention_hours=RETENTION_HOURS,
         )
@@ -123,9 +136,11 @@ class Histories(RuleBasedStateMachine):
         self.asked_to_abandon: set[UUID] = set()
         self.abandoned: set[UUID] = set()
         self.completed: dict[UUID, int] = {}  # -> restarts of the directory before that
-        # How often a batch was looked at when others last changed the directory: what happens
-        # between the last look and `completed` goes unseen, and README says so.
-        self.changed_after: dict[UUID, int] = {}
+        self.part_rows: dict[UUID, int | None] = {}
+        # What others changed of a batch in the directory: in which directory batches, and how often
+        # these were looked at by then. What happens between the last look and `completed` goes
+        # unseen, and README says so.
+        self.changes: dict[UUID, list[tuple[list[UUID], int]]] = {}
         self.restarts = 0
         self.had: set[str] = set()
         self.clients: set[asyncio.Task[Any]] = set()
@@ -134,12 +149,12 @@ class Histories(RuleBasedStateMachine):
 
     # What happens. Time passes only where a rule says so.
 
-    @initialize(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3))
-    def some_files_are_uploaded(self, sizes: list[int]) -> None:
-        for rows in sizes:
+    @initialize(files=st.lists(sizes, min_size=1, max_size=3))
+    def some_files_are_uploaded(self, files: list[int]) -> None:
+        for rows in files:
             self.do(self.upload_now(rows, twins=False))
 
-    @rule(rows=st.integers(1, 4), twins=st.booleans(), number=turns)
+    @rule(rows=sizes, twins=st.booleans(), number=turns)
     def upload(self, rows: int, twins: bool, number: int) -> None:
         """What comes next may come before the upload is answered."""
         self.client(self.upload_now(rows, twins))
@@ -153,19 +168,42 @@ class Histories(RuleBasedStateMachine):
     def a_little_happens(self, number: int) -> None:
         self.do(self.loop.turns(number))
 
-    @rule(seconds=moments, number=turns, down=moments, auto=st.booleans())
-    def kill(self, seconds: float, number: int, down: float, auto: bool) -> None:
+    @rule(seconds=moments, number=turns, down=moments, auto=st.booleans(), limit=limits)
+    def kill(self, seconds: float, number: int, down: float, auto: bool, limit: int) -> None:
         self.do(asyncio.sleep(seconds))
-        self.do(self.kill_now(number, down, auto_resume=auto))
+        self.do(self.kill_now(number, down, auto_resume=auto, directory_batch_limit=limit))
 
-    @rule(rows=st.integers(1, 4), number=st.integers(1, 12), down=moments, auto=st.booleans())
+    @rule(rows=sizes, number=st.integers(1, 12), down=moments, auto=st.booleans())
     def upload_and_kill(self, rows: int, number: int, down: float, auto: bool) -> None:
         self.do(self.upload_now(rows, twins=False))
         self.do(self.until_a_create_is_under_way())
         self.do(self.kill_now(number, down, auto_resume=auto))
 
     @rule(
-        rows=st.integers(1, 4),
+        rows=st.integers(4, 7),
+        skip=st.integers(0, 2),
+        number=turns,
+        down=moments,
+        kind=st.sampled_from(["slow", "late", "partial", "partial"]),
+        kill=st.booleans(),
+        limit=limits,
+    )
+    def upload_and_interrupt_the_activation(
+        self, rows: int, skip: int, number: int, down: float, kind: str, kill: bool, limit: int
+    ) -> None:
+        """Some parts are active by then, one may become so later."""
+        self.first_of_all(
+            FaultRule(endpoint="activate", kind=kind, skip=skip, times=1, seconds=4.0)
+        )
+        self.do(self.upload_now(rows, twins=False))
+        self.do(self.until_one_is_activating())
+        if kill:
+            self.do(self.kill_now(number % 12, down, auto_resume=True, directory_batch_limit=limit))
+        else:
+            self.do(self.stop_now(limit))
+
+    @rule(
+        rows=sizes,
         tempting=st.sampled_from(TEMPTING),
         times=st.integers(1, 2),
         seconds=moments,
@@ -179,9 +217,9 @@ class Histories(RuleBasedStateMachine):
         self.do(self.upload_now(rows, twins=False))
         self.do(asyncio.sleep(seconds))
 
-    @rule()
-    def stop_and_start(self) -> None:
-        self.do(self.stop_now())
+    @rule(limit=limits)
+    def stop_and_start(self, limit: int) -> None:
+        self.do(self.stop_now(limit))
 
     @rule(which=any_batch)
     def resume(self, which: int) -> None:
@@ -196,14 +234,18 @@ class Histories(RuleBasedStateMachine):
             self.client(self.cancel_now(batches[which % len(batches)]))
             self.do(self.loop.turns(number % 12))
 
-    @rule(rows=st.integers(1, 4), seconds=moments, kill=st.booleans(), number=turns)
-    def upload_and_cancel(self, rows: int, seconds: float, kill: bool, number: int) -> None:
+    @rule(rows=sizes, seconds=moments, kill=st.booleans(), number=turns, abandon=st.booleans())
+    def upload_and_cancel(
+        self, rows: int, seconds: float, kill: bool, number: int, abandon: bool
+    ) -> None:
         self.do(self.upload_now(rows, twins=False))
         self.do(self.until_a_create_is_under_way())
         self.cancel(0, number)
         if kill:
             self.do(self.kill_now(0, 0.0, auto_resume=True))
         self.do(asyncio.sleep(seconds))
+        if abandon:
+            self.abandon(0)
 
     @rule(which=any_batch, number=turns)
     def correct(self, which: int, number: int) -> None:
@@ -217,7 +259,7 @@ class Histories(RuleBasedStateMachine):
             self.client(self.correct_now(*rows[which % len(rows)]))
             self.do(self.loop.turns(number % 12))
 
-    @rule(rows=st.integers(1, 4), times=st.integers(1, 2), kill=st.booleans())
+    @rule(rows=sizes, times=st.integers(1, 2), kill=st.booleans())
     def upload_what_is_refused_and_correct_it(self, rows: int, times: int, kill: bool) -> None:
         self.first_of_all(FaultRule(endpoint="create", kind="reject", times=times))
         self.do(self.upload_now(rows, twins=False))
@@ -226,7 +268,7 @@ class Histories(RuleBasedStateMachine):
         if kill:
             self.do(self.kill_now(0, 0.0, auto_resume=True))
 
-    @rule(rows=st.integers(1, 4), seconds=moments)
+    @rule(rows=sizes, seconds=moments)
     def upload_with_an_unsound_row(self, rows: int, seconds: float) -> None:
         self.do(self.upload_now(rows, twins=False, unsound=True))
         self.do(asyncio.sleep(seconds))
@@ -283,7 +325,7 @@ class Histories(RuleBasedStateMachine):
         self.completed_batches_are_in_the_directory_exactly_once()
         self.do(self.restart_directory(down))
 
-    @rule(rows=st.integers(1, 4), number=turns, down=moments)
+    @rule(rows=sizes, number=turns, down=moments)
     def upload_and_the_directory_restarts(self, rows: int, number: int, down: float) -> None:
         self.do(self.upload_now(rows, twins=False))
         self.do(self.until_a_create_is_under_way())
@@ -299,7 +341,8 @@ class Histories(RuleBasedStateMachine):
         rows = [(one, row) for one in open_batches for row in self.held(one)]
         if rows:
             batch_id, row = rows[which % len(rows)]
-            self.changed_after[batch_id] = self.looks(batch_id)
+            changed = [UUID(row["creation_batch_id"])]
+            self.changes.setdefault(batch_id, []).append((changed, self.looks(changed)))
             self.harness.directory.desk.store.remove(row["id"])
 
     @rule(up=st.booleans())
@@ -326,7 +369,8 @@ class Histories(RuleBasedStateMachine):
                 if batch_id not in self.asked_to_abandon:
                     self.had.add("retention")
             elif batch is None or batch.status is BatchStatus.COMPLETED:
-                unseen = self.changed_after.get(batch_id) == self.looks(batch_id)
+                changes = self.changes.get(batch_id, [])
+                unseen = any(self.looks(changed) == before for changed, before in changes)
                 self.completed[batch_id] = -1 if unseen else self.restarts
         for batch_id, restarts in self.completed.items():
             if restarts == self.restarts:  # else the directory has forgotten it since
@@ -458,6 +502,8 @@ class Histories(RuleBasedStateMachine):
         self.asked_to_abandon.add(batch_id)
         await self.harness.service.abandon(batch_id)
         self.abandoned.add(batch_id)
+        if self.part_rows[batch_id] is not None:
+            self.had.add("abandon of several parts")
 
     async def until_a_create_is_under_way(self) -> None:
         for _ in range(100):
@@ -465,33 +511,59 @@ class Histories(RuleBasedStateMachine):
                 return
             await self.loop.turns(1)
 
-    async def kill_now(self, after: int, down: float, auto_resume: bool) -> None:
+    async def until_one_is_activating(self) -> None:
+        for _ in range(100):
+            if any(self.is_half_active(batch) for batch in self.known_batches()):
+                return
+            await asyncio.sleep(0.3)
+
+    def is_half_active(self, batch: Batch) -> bool:
+        """Whether some parts of a batch are active and others are not, while it runs."""
+        active = {row["active"] for row in self.held(batch.id)} if batch.parts > 1 else ()
+        return batch.status in INTERRUPTED and len(active) > 1
+
+    def note_activations_under_way(self) -> None:
+        self.learn_of_batches()
+        if any(self.is_half_active(batch) for batch in self.known_batches()):
+            self.had.add("kill or stop between two activations")
+
+    async def kill_now(self, after: int, down: float, **changes: Any) -> None:
         await self.loop.turns(after)
         if self.harness.line.creates_under_way:
             self.had.add("kill between send and answer")
+        self.note_activations_under_way()
         for client in self.clients:
             client.cancel()  # what serves it dies with the service
         await self.harness.kill()
         self.set_disk_full(False)
         await asyncio.sleep(down)
-        self.start(auto_resume=auto_resume)
+        self.start(**changes)
 
     def start(self, **changes: Any) -> None:
         self.harness.start(**changes)
         self.watched.clear()
         self.learn_of_batches()
+        limit = self.harness.settings.directory_batch_limit
+        for batch in self.known_batches():
+            if batch.part_rows not in (None, limit) and batch.status in INTERRUPTED:
+                self.had.add("parts under another setting")
 
-    async def stop_now(self) -> None:
+    async def stop_now(self, limit: int) -> None:
         self.set_disk_full(False)
+        self.note_activations_under_way()
         await self.harness.stop()
-        self.start()
+        self.start(directory_batch_limit=limit)
 
     async def restart_directory(self, down: float) -> None:
         open_batches = [b for i in self.contents if (b := self.known(i)) and not b.is_activated]
         if any(batch.created_count for batch in open_batches):
             self.had.add("directory restart before activation")
         self.restarts += 1
-        self.changed_after = {batch_id: self.looks(batch_id) for batch_id in self.contents}
+        for batch in self.known_batches():
+            # Of a batch that has lost all its rows the look at any part tells.
+            parts = [n for n in range(batch.parts) if any(not r.skipped for r in batch.rows_of(n))]
+            changed = [batch.directory_batch_ids(part)[0] for part in parts]
+            self.changes[batch.id] = [(changed, self.looks(changed))]
         self.harness.directory.desk.restart(down)
         self.put_foreign_rows()
 
@@ -524,6 +596,7 @@ class Histories(RuleBasedStateMachine):
         self.uploaded.setdefault(batch.id, contents(batch))
         assert batch.idempotency_key is not None
         assert self.batch_of.setdefault(batch.idempotency_key, batch.id) == batch.id
+        assert self.part_rows.setdefault(batch.id, batch.part_rows) == batch.part_rows
         watched = self.harness.service
 
         def look() -> None:
@@ -537,6 +610,10 @@ class Histories(RuleBasedStateMachine):
             watched.watch(batch.id, lambda _: look())
         if batch.status is BatchStatus.COMPLETED and any(row.skipped for row in batch.rows):
             self.had.add("skipped row loaded past")
+        if batch.parts > 1:
+            self.had.add("file of several parts")
+            if batch.further:
+                self.had.add("part activated in part")
 
     def known_batches(self) -> list[Batch]:
         return self.harness.service._tracker.seen_by(ANYBODY)
@@ -558,12 +635,21 @@ class Histories(RuleBasedStateMachine):
         rows = self.harness.directory.desk.store.all()
         return [row for row in rows if content(row) in ours and row not in self.foreign]
 
-    def looks(self, batch_id: UUID) -> int:
-        """Return how often the batch's first directory batch was listed."""
-        return self.harness.wire.requests.count(f"GET /hospitals/batch/{batch_id}")
+    def looks(self, directory_batch_ids: list[UUID]) -> int:
+        """Return how often any of some directory batches was listed."""
+        requests = self.harness.wire.requests
+        return sum(requests.count(f"GET /hospitals/batch/{one}") for one in directory_batch_ids)
 
     def assert_exactly_once(self, batch_id: UUID) -> None:
         self.assert_held_exactly_once(self.contents[batch_id])
+        batch = self.known(batch_id)
+        if batch is None:
+            return
+        for part in range(batch.parts):
+            ids = set(map(str, batch.directory_batch_ids(part)))
+            held = [row for row in self.held(batch_id) if row["creation_batch_id"] in ids]
+            rows = [row for row in batch.rows_of(part) if not row.skipped]
+            assert Counter(map(content, held)) == Counter(row.hospital.content for row in rows)
 
     def assert_held_exactly_once(self, ours: Contents) -> None:
         held = self.held_of(ours)
@@ -651,7 +737,7 @@ def test_no_history_breaks_the_promise():
         Histories,
         settings=settings(
             max_examples=number,
-            stateful_step_count=40,
+            stateful_step_count=36,
             deadline=None,
             derandomize=not HISTORIES,
             database=None,

@@ -22,6 +22,7 @@ from tests.mutants.breaks import BREAKS, Break
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "batch_storage")
 TIMEOUT_S = 60.0  # a break that makes a test hang is found too
+SOUND_TIMEOUT_S = 600.0  # all tests, one after the other, on a busy machine
 SOME_TESTS_FAILED = 1  # pytest's exit status; any other means that they did not run
 
 
@@ -44,7 +45,7 @@ def main() -> int:
         copies: SimpleQueue[Path] = SimpleQueue()
         for number in range(workers):
             copies.put(_copy(Path(name) / str(number)))
-        sound = _run(Path(name) / "0", [one.killer for one in chosen])
+        sound = _run(Path(name) / "0", [one.killer for one in chosen], timeout_s=SOUND_TIMEOUT_S)
         if sound.returncode:
             print(sound.stdout)
             print("Tests fail without any break: nothing can be told.")
@@ -99,7 +100,9 @@ def _judge(copy: Path, one: Break) -> tuple[bool, str]:
     return False, f"{one.killer} ends with {result.returncode}: {result.stdout[-500:]}"
 
 
-def _run(copy: Path, tests: list[str]) -> "subprocess.CompletedProcess[str]":
+def _run(
+    copy: Path, tests: list[str], *, timeout_s: float = TIMEOUT_S
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [
             sys.executable,
@@ -115,7 +118,7 @@ def _run(copy: Path, tests: list[str]) -> "subprocess.CompletedProcess[str]":
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         check=False,
     )
 

@@ -6,6 +6,8 @@ Each is a mistake that was made somewhere, or nearly made here, and that costs r
 from dataclasses import dataclass
 
 EXACTLY_ONCE = "tests/integration/test_exactly_once.py::"
+PARTS = "tests/integration/test_parts.py::"
+TROUBLED_PARTS = "tests/integration/test_parts_in_trouble.py::"
 FURTHER = "tests/integration/test_further_directory_batches.py::"
 INTERRUPTIONS = "tests/integration/test_interruptions.py::"
 SERVICE = "tests/integration/test_batch_service.py::"
@@ -103,75 +105,69 @@ BREAKS = (
     Break(
         "a batch is activated although rows are missing",
         "services/batch_runner.py",
-        """                if run.batch.lacking:
-                    return shortfall(run.batch)
+        """            if batch.is_lacking:
+                return shortfall(batch)
 """,
-        "",
+        """            if batch.is_lacking:
+                for part in run.parts:
+                    part.verified_s = 0.0
+""",
         EXACTLY_ONCE + "test_a_row_that_runs_out_of_tries_fails_and_a_resume_sends_it_again",
     ),
     Break(
         "a batch is activated on a list from which copies were just deleted",
-        "services/batch_runner.py",
-        """            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))
+        "services/part_runner.py",
+        """            await self._activation.delete(run, part, copies)
             return False
 """,
-        """            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))
+        """            await self._activation.delete(run, part, copies)
+            part.verified_s, part.inactive = clock.now_s(), plan.inactive
             return True
 """,
         EXACTLY_ONCE + "test_surplus_copies_are_deleted_before_the_batch_is_activated",
     ),
     Break(
         "a batch is activated on a list that lacked rows, which were sent since",
-        "services/batch_runner.py",
-        """            await self._sender.send(run)
+        "services/part_runner.py",
+        """            await self._sender.send(run, part)
             return False
-        return True
+        self._note(part, plan)
 """,
-        """            await self._sender.send(run)
-        return True
+        """            await self._sender.send(run, part)
+            part.verified_s, part.inactive = clock.now_s(), plan.inactive
+            return True
+        self._note(part, plan)
 """,
         EXACTLY_ONCE + "test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled",
     ),
     Break(
         "an activation is believed, whatever its activated_count",
-        "services/batch_runner.py",
-        """                await self._activate(run, plan)
+        "services/part_runner.py",
+        """            await self._activation.activate(run, part, directory_batch_id, expected)
+            await self.verify(run, part)
 """,
-        """                await self._activate(run, plan)
-                for row in run.batch.rows:
-                    self._tracker.set_row(
-                        run.batch,
-                        row.hospital.row,
-                        RowStatus.CREATED_AND_ACTIVATED,
-                        hospital_id=row.hospital_id,
-                    )
-                return BatchStatus.COMPLETED, None
+        """            await self._activation.activate(run, part, directory_batch_id, expected)
+            del part.inactive[directory_batch_id]
 """,
         EXACTLY_ONCE + "test_an_activation_that_is_answered_but_has_no_effect_is_noticed",
     ),
     Break(
         "an activation in doubt is not settled",
         "services/activation.py",
-        """                run.change_error = reason
-                run.doubt()
+        """                part.change_error = reason
+                run.doubt(part)
             case RateLimited():
-                raise turned_away(outcome)
-            case Unexpected():
-                run.doubt()
-                raise""",
-        """                run.change_error = reason
+""",
+        """                part.change_error = reason
             case RateLimited():
-                raise turned_away(outcome)
-            case Unexpected():
-                run.doubt()
-                raise""",
+""",
         EXACTLY_ONCE + "test_an_activation_that_is_applied_late_is_not_sent_again_too_early",
     ),
     Break(
         "a full batch counts as a refusal of the row",
         "services/row_sender.py",
         """                move(RowStatus.PENDING, error="the directory says that the batch is full")
-                run.doubt()
+                run.doubt(part)
 """,
         """                move(RowStatus.FAILED, error="the batch is full", refused=True)
 """,
@@ -181,7 +177,7 @@ BREAKS = (
         "a create with an unknown outcome is sent again without a look",
         "services/row_sender.py",
         """                move(RowStatus.VERIFYING, error=reason)
-                run.doubt()
+                run.doubt(part)
 """,
         """                move(RowStatus.PENDING, error=reason)
 """,
@@ -209,25 +205,24 @@ BREAKS = (
     Break(
         "a whole directory batch is deleted although a hospital of it is active",
         "services/abandonment.py",
-        "            if active:\n",
-        "            if active and len(active) == len(look.hospitals):\n",
+        "        if active:\n",
+        "        if active and len(active) == len(look.hospitals):\n",
         SERVICE + "test_an_abandon_with_an_active_row_is_refused_and_deletes_nothing",
     ),
     Break(
         "an abandon does not settle before it deletes",
         "services/abandonment.py",
-        "in_doubt=batch.doubtful)",
+        "in_doubt=number in batch.doubtful)",
         "in_doubt=False)",
         SERVICE + "test_an_abandon_waits_for_creates_that_commit_late",
     ),
     Break(
         "an abandon does not settle after it deleted",
         "services/abandonment.py",
-        """                if batch.doubtful:
-                    settling.doubt()  # a create that is under way survives a delete
+        """                if part.number in batch.doubtful:
+                    part.settling.doubt()  # a create that is under way survives a delete
 """,
-        """                pass
-""",
+        "",
         SERVICE + "test_an_abandon_of_a_batch_in_doubt_looks_again_after_its_delete",
     ),
     Break(
@@ -240,43 +235,36 @@ BREAKS = (
     Break(
         "an abandon forgets the further directory batches",
         "services/abandonment.py",
-        "        for directory_batch_id in batch.directory_batch_ids:\n",
-        "        for directory_batch_id in batch.directory_batch_ids[:1]:\n",
+        "self._directory.look(batch.id, batch.directory_batch_ids(part.number))",
+        "self._directory.look(batch.id, batch.directory_batch_ids(part.number)[:1])",
         FURTHER + "test_an_abandon_empties_the_further_directory_batches_too",
     ),
     Break(
         "a row is added to a directory batch that has an active one",
-        "services/batch_runner.py",
-        "            if run.batch.directory_batch_ids[-1] in plan.closed:\n",
-        "            if run.batch.directory_batch_ids[-1] is None:\n",
+        "services/part_runner.py",
+        "            if run.batch.directory_batch_ids(part.number)[-1] in plan.closed:\n",
+        "            if run.batch.directory_batch_ids(part.number)[-1] is None:\n",
         FURTHER + "test_what_a_partial_activation_left_out_is_created_anew_and_activated",
     ),
     Break(
         "the counter of directory batches is not durable before their first create",
-        "services/batch_runner.py",
-        """        try:
-            await self._tracker.announce(
-                batch, BatchStatus.PROCESSING, directory_batches=batch.directory_batches + 1
-            )
-        except StorageUnavailable:
-            raise not_saved() from None
-""",
-        """        batch.directory_batches += 1
-""",
+        "services/part_runner.py",
+        "            await self._make_known(batch, further={**batch.further, part.number: further})\n",
+        "            batch.further = {**batch.further, part.number: further}\n",
         FURTHER + "test_nothing_is_sent_to_a_further_directory_batch_that_could_not_be_made_known",
     ),
     Break(
         "a look sees the first directory batch only",
         "services/patient_directory.py",
-        "for one in batch.directory_batch_ids]",
-        "for one in batch.directory_batch_ids[:1]]",
+        "for one in directory_batch_ids]",
+        "for one in directory_batch_ids[:1]]",
         FURTHER + "test_what_a_partial_activation_left_out_is_created_anew_and_activated",
     ),
     Break(
         "hospitals left out by a partial activation stay where they are",
-        "services/batch_runner.py",
-        "            await self._activation.delete(run, (*plan.surplus, *plan.stranded.values()))\n",
-        "            await self._activation.delete(run, plan.surplus)\n",
+        "services/part_runner.py",
+        "            copies = (*plan.surplus, *plan.stranded.values())\n",
+        "            copies = plan.surplus\n",
         FURTHER + "test_what_a_partial_activation_left_out_is_created_anew_and_activated",
     ),
     Break(
@@ -351,7 +339,7 @@ BREAKS = (
         except StorageUnavailable:
             # The write may have failed only at its last step, after the document was in place.
             with contextlib.suppress(StorageError):
-                await _in_thread(self._storage.delete, batch.id)
+                await _in_thread(partial(self._storage.delete, batch.id))
             raise
         self._batches[batch.id] = batch
 """,
@@ -401,11 +389,11 @@ BREAKS = (
     Break(
         "a resume is a cursor: it begins after the last row that was created",
         "services/row_sender.py",
-        "        pending = [row.hospital.row for row in batch.rows if row.status is RowStatus.PENDING]\n",
-        """        last = max((row.hospital.row for row in batch.rows if row.is_done), default=0)
+        "        pending = [row.hospital.row for row in rows if row.status is RowStatus.PENDING]\n",
+        """        last = max((row.hospital.row for row in rows if row.is_done), default=0)
         pending = [
             row.hospital.row
-            for row in batch.rows
+            for row in rows
             if row.status is RowStatus.PENDING and row.hospital.row > last
         ]
 """,
@@ -413,15 +401,15 @@ BREAKS = (
     ),
     Break(
         "a resume sends before it looks",
-        "services/batch_runner.py",
-        "        if not again:\n",
+        "services/part_runner.py",
+        "        if part.is_new:\n",
         "        if True:\n",
         SERVICE + "test_a_resume_looks_before_it_sends",
     ),
     Break(
         "what a crash interrupted is not settled",
         "services/housekeeping.py",
-        "        batch.doubtful = batch.unsettled = True\n",
+        "        batch.doubtful = batch.unsettled = frozenset(opened)\n",
         "",
         INTERRUPTIONS + "test_a_kill_at_any_moment_ends_exactly_once_after_a_plain_restart",
     ),
@@ -466,13 +454,13 @@ BREAKS = (
     ),
     Break(
         "hospitals that somebody else put into the batch are deleted",
-        "services/batch_runner.py",
+        "services/part_runner.py",
         """        if plan.foreign:
             raise foreign_hospitals(plan.foreign)
         if plan.surplus or plan.stranded:
 """,
         """        if plan.foreign:
-            await self._activation.delete(run, plan.foreign)
+            await self._activation.delete(run, part, plan.foreign)
             return False
         if plan.surplus or plan.stranded:
 """,
@@ -551,8 +539,10 @@ BREAKS = (
     Break(
         "a cancelled batch is activated when its last rows arrive",
         "services/batch_runner.py",
-        "look = await run.unless_stopped(self._directory.look(batch))",
-        "look = await self._directory.look(batch)",
+        """        if batch.id in self._runs:
+            self._runs[batch.id].stop(cancelled())
+""",
+        "",
         CANCEL + "test_at_any_moment_a_cancel_either_holds_or_is_refused",
     ),
     Break(
@@ -575,11 +565,11 @@ BREAKS = (
         """        await tracker.announce(
             batch,
             BatchStatus.RESUMABLE,
-            rows=[mended if one is row else one for one in batch.rows],
+            row=mended,
             failure_reason=corrected(batch, number),
         )
 """,
-        """        batch.rows[number - 1] = mended
+        """        batch.rows.put(mended)
         tracker.set_status(batch, BatchStatus.RESUMABLE)
 """,
         CORRECTIONS + "test_a_correction_that_was_told_holds_over_a_crash",
@@ -613,15 +603,6 @@ BREAKS = (
         "news = self._change if seen == self._number - 1 else self._whole()",
         "news = self._change if seen is not None else self._whole()",
         WATCHING + "test_a_slow_watcher_holds_up_nobody_and_comes_back_to_the_newest_truth",
-    ),
-    Break(
-        "a cancel in the turn of an answered look is not heard",
-        "services/batch_run.py",
-        """        if self.stopped_by is not None:  # in the very turn in which the answer came
-            raise self.stopped_by
-""",
-        "",
-        CANCEL + "test_it_holds_also_in_the_very_turn_in_which_a_look_is_answered",
     ),
     Break(
         "a batch that was just worked on is abandoned for its age",
@@ -696,5 +677,123 @@ BREAKS = (
         "        theirs = [batch for batch in held if batch.owner == owner]\n",
         "        theirs = [b for b in held if b.owner == owner and b.id in self._tracker]\n",
         OWNERS + "test_a_key_that_has_enough_batches_waiting_is_refused_and_others_are_not",
+    ),
+    Break(
+        "a part is activated as soon as it is complete itself",
+        "services/part_runner.py",
+        """        while not await self._is_as_planned(run, part, await self._examine(run, part)):
+            pass
+""",
+        """        while not await self._is_as_planned(run, part, await self._examine(run, part)):
+            pass
+        await self.activate(run, part)
+""",
+        PARTS + "test_nothing_is_activated_before_every_row_of_every_part_is_there",
+    ),
+    Break(
+        "which parts may have rows is not durable before their first create",
+        "services/part_runner.py",
+        "                await self._make_known(batch, opened_parts=opened)\n",
+        "                batch.opened_parts = opened\n",
+        TROUBLED_PARTS + "test_nothing_is_sent_of_a_part_that_could_not_be_made_known",
+    ),
+    Break(
+        "after a crash the first part alone is taken for sent",
+        "services/housekeeping.py",
+        "        opened = range(batch.opened_parts)\n",
+        "        opened = range(min(batch.opened_parts, 1))\n",
+        TROUBLED_PARTS + "test_after_a_kill_no_row_of_any_part_is_sent_twice",
+    ),
+    Break(
+        "a part that has lost rows leaves the others verified",
+        "services/batch_run.py",
+        """        for one in self.parts:
+            one.verified_s = None
+""",
+        """        part.verified_s = None
+""",
+        TROUBLED_PARTS + "test_a_directory_that_forgot_everything_is_filled_anew_in_one_go",
+    ),
+    Break(
+        "after a part has lost rows, others are activated on looks from before",
+        "services/part_runner.py",
+        " and +part.inactive and not run.has_lost:\n",
+        " and +part.inactive:\n",
+        TROUBLED_PARTS + "test_a_look_from_before_the_directory_forgot_verifies_nothing",
+    ),
+    Break(
+        "the part verified longest ago is not looked at again before the activation",
+        "services/batch_runner.py",
+        """                return shortfall(batch)
+            await self._verify_oldest(run)
+""",
+        """                return shortfall(batch)
+""",
+        PARTS
+        + "test_a_directory_that_restarts_in_the_middle_is_filled_anew_before_it_is_activated",
+    ),
+    Break(
+        "the part verified longest ago is not looked at again before `completed`",
+        "services/batch_runner.py",
+        """                await self._each(run, self._parts.activate, run.parts)
+            await self._verify_oldest(run)
+""",
+        """                await self._each(run, self._parts.activate, run.parts)
+""",
+        TROUBLED_PARTS + "test_a_directory_that_forgets_after_the_last_activation_is_filled_anew",
+    ),
+    Break(
+        "what a part lacks is sent to the first part's further directory batch",
+        "services/part_runner.py",
+        "further={**batch.further, part.number: further}",
+        "further={**batch.further, 0: further}",
+        TROUBLED_PARTS + "test_what_partial_activations_left_out_goes_where_its_part_is",
+    ),
+    Break(
+        "all parts have the same further directory batches",
+        "models/batch.py",
+        "*(uuid5(first, str(number)) for number in further)",
+        "*(uuid5(self.id, str(number)) for number in further)",
+        TROUBLED_PARTS + "test_what_partial_activations_left_out_goes_where_its_part_is",
+    ),
+    Break(
+        "a part takes the rows of the whole file for its own",
+        "services/part_runner.py",
+        "            batch.rows_of(part.number), look.hospitals, settled=",
+        "            batch.rows, look.hospitals, settled=",
+        PARTS + "test_a_large_file_is_one_batch_of_several_directory_batches",
+    ),
+    Break(
+        "the size of the parts is lost in a crash",
+        "services/storage/checkpoint.py",
+        '        "part_rows": read.rows,\n',
+        '        "part_rows": None,\n',
+        PARTS + "test_a_part_keeps_its_rows_when_the_setting_changes",
+    ),
+    Break(
+        "an abandon deletes a part before it has looked at the others",
+        "services/abandonment.py",
+        """            await self._examine(batch, parts)
+            filled""",
+        """            for part in parts:
+                await self._examine(batch, [part])
+                await self._delete(batch, [part])
+            await self._examine(batch, parts)
+            filled""",
+        PARTS + "TestAbandon::test_nothing_is_deleted_when_the_last_part_has_an_active_hospital",
+    ),
+    Break(
+        "an abandon deletes a part as it was seen long ago",
+        "services/abandonment.py",
+        "            if clock.now_s() - part.known_since_s > FRESH_S:\n",
+        "            if part.looked_s is None:\n",
+        TROUBLED_PARTS + "test_a_part_that_becomes_active_while_others_are_deleted_is_not_deleted",
+    ),
+    Break(
+        "an abandon forgets all parts but the first",
+        "services/abandonment.py",
+        "            for number in range(batch.opened_parts)\n",
+        "            for number in range(min(batch.opened_parts, 1))\n",
+        PARTS + "TestAbandon::test_every_part_leaves_the_directory",
     ),
 )
