@@ -29,7 +29,7 @@ BOUND_MS = 10.0
 TICK_S = 0.001
 
 
-async def _longest_pause_ms(work: Callable[[], Awaitable[object]]) -> float:
+async def longest_pause_ms(work: Callable[[], Awaitable[object]]) -> float:
     """Return the longest pause of the loop beyond a tick while *work* is done."""
     pauses: list[float] = []
 
@@ -70,7 +70,7 @@ async def _measure(folder: Path) -> dict[str, float]:
 
     medians = {}
     for work in (idle, validate, checkpoints):
-        pauses = [await _longest_pause_ms(work) for _ in range(REPEATS)]
+        pauses = [await longest_pause_ms(work) for _ in range(REPEATS)]
         medians[work.__name__] = statistics.median(pauses)
     await tracker.flush()
     storage.close()

@@ -29,6 +29,7 @@ A class's docstring is its description in the OpenAPI document, its message the 
 """
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from models.validation import Finding
@@ -54,7 +55,7 @@ class FileRejected(BulkError):
     slug = "file-rejected"
     title = "The file has errors"
 
-    def __init__(self, errors: tuple[Finding, ...]) -> None:
+    def __init__(self, errors: Sequence[Finding]) -> None:
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         super().__init__(f"The file has {count}; mend what is listed and upload it again.")
         self.errors = errors

@@ -106,4 +106,4 @@ async def validate(upload: UploadDep, service: ServiceDep) -> Response:
     """Tell everything that is wrong with the file; nothing is stored or sent."""
     async with upload.turn:
         content = await service.validate(upload.file)
-    return reply(ValidationResult.of(content, service.loading_s(len(content.rows))))
+    return reply(ValidationResult.of(content, service.loading_s(content.valid_rows)))

@@ -22,7 +22,7 @@ from models.errors import (
 )
 from models.outlook import Outlook
 from models.row import Row
-from models.validation import CsvContent
+from models.validation import PREVIEW_ROWS, CsvContent
 from services import clock
 from services.abandonment import Abandonment
 from services.batch_list import Page, Place, page
@@ -152,7 +152,9 @@ class BatchService:
         """Check a file; nothing is stored or sent."""
         if self.is_stopping:
             raise ShuttingDown
-        return await asyncio.to_thread(read_csv, file, max_rows=self._rules.max_rows)
+        return await asyncio.to_thread(
+            read_csv, file, max_rows=self._rules.max_rows, keep_sound=PREVIEW_ROWS
+        )
 
     async def submit(self, upload: Upload) -> Submission:
         """Accept a file: its batch is durable when this returns, and runs.

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from models.api.shape import Shape, example
-from models.validation import CsvContent, Finding
+from models.validation import PREVIEW_ROWS, CsvContent, Finding
 
 EXAMPLE_FINDING: dict[str, Any] = {
     "row": 3,
@@ -110,14 +110,14 @@ class ValidationResult(Shape):
         return cls(
             is_valid=content.is_valid,
             total_rows=content.total_rows,
-            valid_rows=len(content.rows),
-            invalid_rows=content.total_rows - len(content.rows),
+            valid_rows=content.valid_rows,
+            invalid_rows=content.total_rows - content.valid_rows,
             estimated_seconds=round(estimated_s, 1),
             errors=[RowError.of(finding) for finding in content.errors],
             warnings=list(content.warnings),
             preview_hospitals=[
                 PreviewHospital(row=row.row, name=row.name, address=row.address, phone=row.phone)
-                for row in content.rows[:5]
+                for row in content.rows[:PREVIEW_ROWS]
             ],
             file_info=FileProperties(
                 size_bytes=content.info.size_bytes,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.validation import CsvContent, Finding
+from models.validation import PACKED, CsvContent, Finding
+from services import csv_records
 from services.csv_processor import (
     REPORT_COLUMNS,
     judge_value,
@@ -946,3 +947,66 @@ def test_forty_megabytes_of_anything_need_little_memory(
     assert peak_bytes < 8 * 1024 * 1024  # half of what one upload may take; its body is the rest
     if expected[3] == "too_many_rows":
         assert stream.read_bytes < 100_000
+
+
+# Files of many rows
+
+
+ODD_LINES = (
+    "Clinic A,Sea Road 5,555-123-4567",
+    '"Clinic, B","Sea Road 6",',
+    '"Clinic C","Main\nStreet",',
+    '"Clinic D","Main\r\n\r\nStreet",5551234567',
+    " , ,",
+    "",
+    "  ",
+    "x,y,z",
+    "Clinic E,Sea Road,,",
+    'a"b,c "d" e,',
+    '"Clinic "F",Sea Road 7,',
+    '"never closed,Sea Road 8,',
+    "Clinic\x01G,Sea Road 9,",
+    "Hôpital\u00a0H,Sea Road 10,",
+)
+
+
+@law
+@given(
+    lines=st.lists(st.sampled_from(ODD_LINES), max_size=30),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    tail=st.sampled_from([b"", b"\n", b"\xe9,Sea Road 5,\n"]),
+    smallest=st.integers(1, 60),
+    largest=st.integers(60, 400),
+    max_rows=st.integers(1, 30),
+)
+def test_a_file_is_judged_the_same_in_whatever_pieces_it_is_read(
+    lines: list[str], end: str, tail: bytes, smallest: int, largest: int, max_rows: int
+):
+    """What cannot be read together is read line by line, from the same place on."""
+    data = end.join(["name,address,phone", *lines]).encode() + end.encode() + tail
+
+    def judged(sizes: range) -> CsvContent:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_records, "PIECE_CHARS", sizes)
+            return read_csv(io.BytesIO(data), max_rows=max_rows, keep_unsound=True)
+
+    assert judged(range(smallest, largest + 1)) == judged(range(1, 2))
+
+
+def test_only_as_many_sound_rows_are_kept_as_are_asked_for():
+    data = (HEADER + SOUND * 400 + "x,y,z\n" + SOUND * 400).encode()
+    content = read_csv(io.BytesIO(data), max_rows=MANY, keep_sound=5)
+
+    assert [row.row for row in content.rows] == [1, 2, 3, 4, 5]
+    assert (content.total_rows, content.valid_rows) == (801, 800)
+    assert content.warnings[0].startswith("Rows 1, 2, 3")
+
+
+def test_every_finding_of_many_is_listed_in_order_those_about_the_file_first():
+    rows = 3 * PACKED
+    content = read(HEADER + "x,Sea Road 5,\n" * (rows + 5), max_rows=rows)
+
+    assert [error.row for error in content.errors] == [0, *range(1, rows + 2)]
+    assert len(content.errors) == rows + 2
+    assert content.errors[-1].line == rows + 2
+    assert {error.error_type for error in content.errors} == {"too_many_rows", "too_short"}

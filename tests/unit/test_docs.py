@@ -129,5 +129,5 @@ def test_the_sample_is_a_full_file_without_a_finding():
     with (ROOT / "sample_hospitals.csv").open("rb") as file:
         content = read_csv(file, max_rows=Settings(_env_file=None).max_csv_size)
 
-    assert (content.errors, content.warnings) == ((), ())
+    assert (list(content.errors), content.warnings) == ([], ())
     assert len(content.rows) == 20
