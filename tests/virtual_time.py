@@ -36,6 +36,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
+        # Nothing is due before its time: else a wait shorter than this would take none, for ever.
+        self._clock_resolution = 0.0
 
     async def turns(self, number: int) -> None:
         """Return after *number* turns of the loop: at some await of whatever else is running."""
