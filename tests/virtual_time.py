@@ -4,6 +4,7 @@ Hours of waiting take milliseconds, and every run is the same. Work for threads 
 """
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -36,8 +37,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
-        # Nothing is due before its time: else a wait shorter than this would take none, for ever.
-        self._clock_resolution = 0.0
+
+    @property
+    def _clock_resolution(self) -> float:
+        """Next to nothing: else a shorter wait would be over before its time, again and again."""
+        return math.ulp(self.now_s)
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, _: float) -> None:
+        """The real clock's does not count."""
 
     async def turns(self, number: int) -> None:
         """Return after *number* turns of the loop: at some await of whatever else is running."""
