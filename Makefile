@@ -65,11 +65,12 @@ fuzz-bytes: $(READY) ## Try many more files and broken uploads than the tests do
 	@$(BIN)/python -m pytest -q --hypothesis-profile=deep --hypothesis-show-statistics \
 		tests/unit/test_csv_processor.py tests/e2e/test_hostile_uploads.py
 
-bench: $(READY) ## Measure speed, pacing, stalls, watching and throughput against their floors (7 minutes)
+bench: $(READY) ## Measure speed, pacing, stalls, watching, validation and throughput against their floors (8 minutes)
 	@$(BIN)/python -m benchmarks.headline
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.stalls
 	@$(BIN)/python -m benchmarks.watchers
+	@$(BIN)/python -m benchmarks.validation
 	@$(BIN)/python -m benchmarks.throughput
 
 load: $(READY) ## Put 200 uploads and 100 followers on the service at once, round after round (2 minutes)

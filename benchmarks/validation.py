@@ -22,10 +22,11 @@ import httpx
 import uvicorn
 import uvloop
 
+from benchmarks.footprint import peak_mib
 from benchmarks.stalls import longest_pause_ms
 from config import Settings
 from main import create_app
-from scripts.processes import Server, free_port, start_service
+from scripts.processes import free_port, start_service
 from services.csv_processor import read_csv
 
 ROWS = 100_000
@@ -83,12 +84,6 @@ def seconds(work: Callable[[bytes], object], file: bytes) -> float:
     started_s = time.perf_counter()
     work(file)
     return time.perf_counter() - started_s
-
-
-def peak_mib(server: Server) -> float:
-    """Return the most memory that the process of *server* held, in MiB."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _reading(folder: Path) -> dict[str, float]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from models.api import BulkResult, ValidationResult
+from models.api import BulkResult, RowError, ValidationResult
 from models.errors import (
     FileRejected,
     FormUnreadable,
@@ -21,8 +21,9 @@ from models.errors import (
 )
 from routers.access import CallerDep
 from routers.answers import FINDING, REPLAYED, RUN_RESPONSES, accepted, ended
-from routers.dependencies import AsyncDep, IdempotencyKeyDep, ServiceDep, UploadDep, reply
+from routers.dependencies import AsyncDep, IdempotencyKeyDep, ServiceDep, UploadDep
 from routers.openapi import problems
+from routers.pieces import reply_in_pieces
 from routers.upload_route import FORM_LIMITS, UploadRoute
 from services.uploads import Upload
 
@@ -106,4 +107,5 @@ async def validate(upload: UploadDep, service: ServiceDep) -> Response:
     """Tell everything that is wrong with the file; nothing is stored or sent."""
     async with upload.turn:
         content = await service.validate(upload.file)
-    return reply(ValidationResult.of(content, service.loading_s(content.valid_rows)))
+    result = ValidationResult.of(content, service.loading_s(content.valid_rows))
+    return reply_in_pieces(result, {"errors": map(RowError.of, content.errors)})

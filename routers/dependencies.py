@@ -1,5 +1,6 @@
 """What the endpoints take from a request. Coroutines all: a plain function would cost a thread."""
 
+import asyncio
 import re
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, BinaryIO, NamedTuple, cast
@@ -13,7 +14,7 @@ from models.api import EXAMPLE_ID, FIRST_PAGE, Progress, RowSelection
 from models.batch import Batch
 from models.errors import BatchNotFound, InvalidRequest, NotCsv, UploadTooLarge
 from routers.access import CallerDep
-from routers.paced_file import PacedFile
+from routers.paced_file import PacedFile, busy_loop
 from routers.upload_limit import ORDINARY_BYTES
 from services import clock
 from services.batch_service import BatchService
@@ -99,7 +100,8 @@ async def get_upload(
     if size > max_bytes:
         raise UploadTooLarge(max_bytes)
     turn = request.app.state.large_file_turn if size > ORDINARY_BYTES else nullcontext()
-    return ReceivedFile(cast("BinaryIO", PacedFile(file.file)), _shown_name(file.filename), turn)
+    paced = PacedFile(file.file, busy_loop(asyncio.get_running_loop()))
+    return ReceivedFile(cast("BinaryIO", paced), _shown_name(file.filename), turn)
 
 
 def _shown_name(name: str | None) -> str | None:

@@ -17,8 +17,6 @@ FEW_PIECES = 4  # that are written at once: three short lists and the end, or 60
 class PiecedResponse(StreamingResponse):
     """A JSON document that is written while it is sent."""
 
-    media_type = "application/json"
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it. Nothing is received: a body is cut off when the service stops."""
         with suppress(OSError):  # how some servers say that the client is gone
@@ -29,6 +27,9 @@ def reply_in_pieces(
     shape: BaseModel,
     lists: Mapping[str, Iterable[BaseModel]],
     headers: Mapping[str, str] | None = None,
+    *,
+    status: int = 200,
+    media_type: str = "application/json",
 ) -> Response:
     """Return *shape* as a JSON response, with other lists in place of its own.
 
@@ -37,12 +38,14 @@ def reply_in_pieces(
         lists: Its last fields, in their order. They are read while the answer is sent: nothing
             that they are made of may change.
         headers: Of the response.
+        status: Its status.
+        media_type: Its type.
     """
     pieces = _pieces(shape, lists)
     first = list(islice(pieces, FEW_PIECES + 1))
     if len(first) <= FEW_PIECES:
-        return Response("".join(first), media_type=PiecedResponse.media_type, headers=headers)
-    return PiecedResponse(_with_turns(chain(first, pieces)), headers=headers)
+        return Response("".join(first), status, headers, media_type)
+    return PiecedResponse(_with_turns(chain(first, pieces)), status, headers, media_type)
 
 
 def _pieces(shape: BaseModel, lists: Mapping[str, Iterable[BaseModel]]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from models.errors import (
     RowRejected,
 )
 from routers.addresses import allowed_methods, moved
+from routers.pieces import reply_in_pieces
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_CHARS = 100  # of a name that the sender chose
@@ -40,18 +41,26 @@ class UploadCutOff(HTTPException):
 
 def problem_of(error: BulkError, path: str) -> Problem:
     """Return what a client is told of *error*, which met a call of *path*."""
+    return _problem(error, path, **_extras(error))
+
+
+def _problem(error: BulkError, path: str, **extras: Any) -> Problem:
     return Problem(
         type=TYPE_PREFIX + error.slug,
         title=error.title,
         status=error.status_code,
         detail=str(error),
         instance=path,
-        **_extras(error),
+        **extras,
     )
 
 
 def from_error(error: BulkError, path: str) -> Response:
     """Return an error of the service as a response to a call of *path*."""
+    if isinstance(error, FileRejected | RowRejected):
+        errors = {"errors": map(RowError.of, error.errors)}
+        problem = _problem(error, path)
+        return reply_in_pieces(problem, errors, status=error.status_code, media_type=MEDIA_TYPE)
     headers = {}
     if isinstance(error, Later):
         headers["Retry-After"] = str(error.retry_after_seconds)

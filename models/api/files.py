@@ -107,13 +107,14 @@ class ValidationResult(Shape):
 
     @classmethod
     def of(cls, content: CsvContent, estimated_s: float) -> "ValidationResult":
+        """Return what was found in a file, still without its errors."""
         return cls(
             is_valid=content.is_valid,
             total_rows=content.total_rows,
             valid_rows=content.valid_rows,
             invalid_rows=content.total_rows - content.valid_rows,
             estimated_seconds=round(estimated_s, 1),
-            errors=[RowError.of(finding) for finding in content.errors],
+            errors=[],
             warnings=list(content.warnings),
             preview_hospitals=[
                 PreviewHospital(row=row.row, name=row.name, address=row.address, phone=row.phone)

@@ -13,7 +13,7 @@ import httpx
 from config import Settings
 from main import create_app
 from models.validation import CsvContent
-from routers.paced_file import REST, PacedFile
+from routers.paced_file import REST, PacedFile, busy_loop
 from routers.upload_limit import ORDINARY_BYTES
 from services.csv_processor import read_csv
 
@@ -86,9 +86,9 @@ async def test_an_ordinary_file_does_not_wait_for_a_large_one():
         service.go.set()
 
 
-def test_the_reader_of_a_large_file_rests_most_of_the_time():
+def test_the_reader_of_a_large_file_rests_most_of_the_time_while_others_work():
     rests_s: list[float] = []
-    file = PacedFile(io.BytesIO(SOUND + b",\n" * 200_000), rests_s.append)
+    file = PacedFile(io.BytesIO(SOUND + b",\n" * 200_000), lambda: True, rests_s.append)
     worked_s = time.thread_time()
 
     assert read_csv(cast("BinaryIO", file), max_rows=20).is_valid
@@ -98,9 +98,49 @@ def test_the_reader_of_a_large_file_rests_most_of_the_time():
     assert max(rests_s) < 0.2 * sum(rests_s)  # in pieces, not at the end
 
 
+def test_the_reader_does_not_rest_when_nobody_else_works():
+    asked: list[bool] = []
+    rests_s: list[float] = []
+
+    def is_busy() -> bool:
+        asked.append(True)
+        return False
+
+    file = PacedFile(io.BytesIO(SOUND + b",\n" * 200_000), is_busy, rests_s.append)
+
+    assert read_csv(cast("BinaryIO", file), max_rows=20).is_valid
+
+    assert rests_s == []
+    assert len(asked) > 10  # others may begin at any moment
+
+
+async def test_a_loop_is_busy_while_it_does_something_else():
+    is_busy = busy_loop(asyncio.get_running_loop())
+
+    async def work() -> None:
+        while True:
+            end_s = time.perf_counter() + 0.005
+            while time.perf_counter() < end_s:
+                pass
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(work())
+    busy = [await asyncio.to_thread(is_busy) for _ in range(5)]
+    working.cancel()
+
+    assert any(busy)
+
+
+def test_a_loop_that_has_ended_is_not_waited_for():
+    loop = asyncio.new_event_loop()
+    loop.close()
+
+    assert not busy_loop(loop)()
+
+
 def test_an_ordinary_file_is_read_as_if_there_were_no_rests():
     content = SOUND + b"Clinic,Sea Road 5\n" * 19
-    file = cast("BinaryIO", PacedFile(io.BytesIO(content)))
+    file = cast("BinaryIO", PacedFile(io.BytesIO(content), lambda: True))
 
     assert read_csv(file, max_rows=20) == read_csv(io.BytesIO(content), max_rows=20)
     assert not file.closed
@@ -109,7 +149,7 @@ def test_an_ordinary_file_is_read_as_if_there_were_no_rests():
 def test_a_file_may_be_read_again_in_another_thread():
     """Each thread has a CPU time of its own: what one has used is nothing to the next."""
     rests_s: list[float] = []
-    file = PacedFile(io.BytesIO(SOUND), rests_s.append)
+    file = PacedFile(io.BytesIO(SOUND), lambda: True, rests_s.append)
     sum(range(10**6))  # this thread's
     file.read(10)
 
