@@ -133,8 +133,8 @@ class Settings(BaseSettings):
         capacity = info.data.get("directory_capacity", rows)
         if rows > capacity:
             raise ValueError(
-                f"the directory keeps {capacity} rows (DIRECTORY_CAPACITY), a file may not have "
-                f"{rows}"
+                f"the directory keeps {capacity} rows (DIRECTORY_CAPACITY), so that a file may not "
+                f"have {rows}; change one of the two"
             )
         return rows
 

@@ -55,7 +55,8 @@ MESSAGES = {
     "duplicate_columns": "Rename or remove the columns of {more} more names that stand more than"
     " once.",
     "no_rows": "Add at least one row below the header.",
-    "too_many_rows": "The file has more than {max_rows} rows: split it into smaller files.",
+    "too_many_rows": "The file has more than {max_rows} rows: split it, or have MAX_CSV_SIZE"
+    " raised.",
     "too_many_blank_lines": "Remove the empty lines: the file has more than {blank_lines} of them.",
     "field_count": "Give the row {wanted} fields like the header, it has {fields}: a value that"
     " holds the delimiter stands in quotes.",

@@ -90,6 +90,8 @@ def _eta_s(batch: Batch, traffic: Traffic, now: Now) -> float | None:
         return max(0.0, batch.step_ends_s - now.monotonic_s) + traffic.activated_in_s
     if batch.is_lacking or (batch.status is BatchStatus.ACTIVATING and batch.parts == 1):
         return None  # an activation takes what it takes
+    if batch.unsettled and batch.parts > 1:
+        return None  # some part is looked at again after a while
     looked_s = traffic.lookups.last_in_s if traffic.lookups is not None else 0.0
     return max(looked_s, traffic.activated_in_s)
 

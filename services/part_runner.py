@@ -5,10 +5,7 @@ Whether a row may be sent is decided by `reconciliation` alone; this module keep
 steps, the tries, and the reasons to stop.
 """
 
-from typing import Any
-
 from models.batch import Batch, BatchStatus
-from models.errors import StorageUnavailable
 from models.hospital import ListedHospital
 from models.row import Row, RowStatus
 from services import clock
@@ -18,14 +15,13 @@ from services.logs import get_logger
 from services.meters import FOUND, OUT_OF_TRIES, SENT_AGAIN, Meters
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import foreign_hospitals, listing, lost_again, not_saved, rows
+from services.reasons import foreign_hospitals, listing, lost_again, rows
 from services.reconciliation import Plan, reconcile
-from services.row_sender import RowSender
+from services.row_sender import RowSender, make_known
 
 logger = get_logger(__name__)
 
 MAX_VANISHINGS = 2  # a row that the directory forgets this often is evicted, not restarted away
-OPENED_AHEAD = 15  # parts that are opened with the one that is sent, in one write
 
 
 class PartRunner:
@@ -52,7 +48,6 @@ class PartRunner:
             CannotContinue, Interrupted, TurnWithdrawn: The run cannot go on.
         """
         if part.is_new:
-            await self._open(run, part)
             await self._sender.send(run, part)
             part.is_new = False
         while not await self._is_as_planned(run, part, await self._examine(run, part)):
@@ -110,26 +105,12 @@ class PartRunner:
         self._note(part, plan)
         return True
 
-    async def _open(self, run: Run, part: Part) -> None:
-        """Have the part known as one that may have rows in the directory, before it has any."""
-        batch = run.batch
-        async with run.opening:
-            if part.number >= batch.opened_parts:
-                opened = min(batch.parts, part.number + 1 + OPENED_AHEAD)
-                await self._make_known(batch, opened_parts=opened)
-
     async def _open_directory_batch(self, run: Run, part: Part) -> None:
         """Have rows go into a further directory batch: known, before anything can be in it."""
         batch = run.batch
         async with run.opening:
             further = batch.further.get(part.number, 0) + 1
-            await self._make_known(batch, further={**batch.further, part.number: further})
-
-    async def _make_known(self, batch: Batch, **changes: Any) -> None:
-        try:
-            await self._tracker.announce(batch, BatchStatus.PROCESSING, **changes)
-        except StorageUnavailable:
-            raise not_saved() from None
+            await make_known(self._tracker, batch, further={**batch.further, part.number: further})
 
     async def _look(self, run: Run, part: Part) -> Plan:
         """List the part, adopt what is there, and return what is to do about the rest."""
@@ -191,8 +172,10 @@ class PartRunner:
     async def _settle(self, run: Run, part: Part) -> None:
         wait_s = part.settling.wait_s(clock.now_s())
         unclear = _unclear(run.batch, part)
-        logger.info(
+        tell = logger.info if unclear or len(run.parts) == 1 else logger.debug
+        tell(
             "settling: what was sent may still arrive",
+            part=part.number,
             seconds=round(wait_s, 1),
             rows=[row.hospital.row for row in unclear],
             reasons=sorted({row.error for row in unclear if row.error}),

@@ -25,6 +25,8 @@ def cannot_abandon(batch: Batch) -> str:
     """Say why one cannot be abandoned now."""
     if batch.status is BatchStatus.COMPLETED:
         return "The batch is completed and its hospitals are active: they are never deleted."
+    if batch.step:
+        return f"The batch is being worked on ({batch.step}): wait until it has ended."
     return _BUSY
 
 

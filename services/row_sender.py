@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus
@@ -26,6 +26,8 @@ from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, not_saved, turned_away
 
 logger = get_logger(__name__)
+
+OPENED_AHEAD = 4  # parts that are opened with the one that is sent, in one write
 
 
 class RowSender:
@@ -67,7 +69,7 @@ class RowSender:
                     run.batch.id,
                     into,
                     run.batch.row(number).hospital,
-                    sending=partial(self._sending, run, number),
+                    sending=partial(self._sending, run, part, number),
                     answered=partial(self._record, run, part, number, into),
                 )
                 if isinstance(outcome, RateLimited | Unexpected):
@@ -81,23 +83,27 @@ class RowSender:
         except TurnWithdrawn:
             return
 
-    async def _sending(self, run: Run, number: int) -> None:
+    async def _sending(self, run: Run, part: Part, number: int) -> None:
+        await self._open(run, part)
         async with run.counting:
             if run.uncounted:  # only now: a batch may wait for its turn through many restarts
-                await self._count(run.batch)
+                # Counted before it sends: what it sends may be what ends the process.
+                count = run.batch.auto_resumes + 1
+                await make_known(self._tracker, run.batch, auto_resumes=count)
                 run.uncounted = False
         if self._directory.waker.is_stopping or run.stopped_by:  # since the turn was granted
             raise TurnWithdrawn
         self._tracker.set_row(run.batch, number, RowStatus.PROCESSING)
 
-    async def _count(self, batch: Batch) -> None:
-        """Count an automatic run before it sends: what it sends may be what ends the process."""
-        try:
-            await self._tracker.announce(
-                batch, BatchStatus.PROCESSING, auto_resumes=batch.auto_resumes + 1
-            )
-        except StorageUnavailable:
-            raise not_saved() from None
+    async def _open(self, run: Run, part: Part) -> None:
+        """Have the part known as one that may have rows in the directory, before it has any."""
+        batch = run.batch
+        if part.number < batch.opened_parts:
+            return
+        async with run.opening:
+            if part.number >= batch.opened_parts:
+                opened = min(batch.parts, part.number + 1 + OPENED_AHEAD)
+                await make_known(self._tracker, batch, opened_parts=opened)
 
     def _record(
         self,
@@ -141,6 +147,18 @@ class RowSender:
             seconds=round(seconds, 3),
             decision=_decision(outcome, may_try=run.attempts[number] < self._policy.max_attempts),
         )
+
+
+async def make_known(tracker: ProgressTracker, batch: Batch, **changes: Any) -> None:
+    """Change what must be on disk before more of a running batch is sent.
+
+    Raises:
+        CannotContinue: It could not be written.
+    """
+    try:
+        await tracker.announce(batch, BatchStatus.PROCESSING, **changes)
+    except StorageUnavailable:
+        raise not_saved() from None
 
 
 def _decision(outcome: CreateOutcome, *, may_try: bool) -> str:

@@ -249,7 +249,8 @@ BREAKS = (
     Break(
         "the counter of directory batches is not durable before their first create",
         "services/part_runner.py",
-        "            await self._make_known(batch, further={**batch.further, part.number: further})\n",
+        """            await make_known(self._tracker, batch, further={**batch.further, part.number: further})
+""",
         "            batch.further = {**batch.further, part.number: further}\n",
         FURTHER + "test_nothing_is_sent_to_a_further_directory_batch_that_could_not_be_made_known",
     ),
@@ -490,12 +491,8 @@ BREAKS = (
     Break(
         "an automatic resume is counted only some time after it sent",
         "services/row_sender.py",
-        """            await self._tracker.announce(
-                batch, BatchStatus.PROCESSING, auto_resumes=batch.auto_resumes + 1
-            )
-""",
-        """            batch.auto_resumes += 1
-""",
+        "                await make_known(self._tracker, run.batch, auto_resumes=count)\n",
+        "                run.batch.auto_resumes = count\n",
         INTERRUPTIONS + "test_a_service_that_dies_of_what_it_sends_stops_after_three_restarts",
     ),
     Break(
@@ -692,8 +689,8 @@ BREAKS = (
     ),
     Break(
         "which parts may have rows is not durable before their first create",
-        "services/part_runner.py",
-        "                await self._make_known(batch, opened_parts=opened)\n",
+        "services/row_sender.py",
+        "                await make_known(self._tracker, batch, opened_parts=opened)\n",
         "                batch.opened_parts = opened\n",
         TROUBLED_PARTS + "test_nothing_is_sent_of_a_part_that_could_not_be_made_known",
     ),
