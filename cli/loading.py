@@ -71,7 +71,10 @@ def tell_time(display: Display, findings: Json) -> None:
     """Tell how long the sound rows of a checked file take, if that is worth telling."""
     seconds = findings["estimated_seconds"]
     if seconds > MINUTE_S:
-        display.tell(f"Loading {findings['valid_rows']:,} rows takes about {span(seconds)}.")
+        display.tell(
+            f"Loading {findings['valid_rows']:,} rows takes about {span(seconds)}, longer if "
+            "others are loaded meanwhile."
+        )
 
 
 def _answered(send: Callable[[], T], link: Link) -> T:
