@@ -66,6 +66,13 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
+class StillActive:
+    """Nothing was deleted: these hospitals (ids) of the directory batch are active."""
+
+    hospital_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Awake:
     """The directory answered its `GET /` as itself."""
 
@@ -103,4 +110,5 @@ ListOutcome: TypeAlias = Listed | Failure
 FindOutcome: TypeAlias = Found | Absent | Failure
 ActivateOutcome: TypeAlias = Activated | AlreadyActive | Absent | Failure
 DeleteOutcome: TypeAlias = Deleted | Absent | Failure
+DeleteBatchOutcome: TypeAlias = DeleteOutcome | StillActive
 WakeOutcome: TypeAlias = Awake | Failure

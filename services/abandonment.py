@@ -4,7 +4,7 @@ Nothing is forgotten before the directory says that it has none of the batch's h
 is deleted while one of them may be active.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
 from models.hospital import ListedHospital
-from models.outcome import Absent, Deleted, NotSent, RateLimited, Unexpected, Unknown
+from models.outcome import Absent, Deleted, NotSent, RateLimited, StillActive, Unexpected, Unknown
 from services import clock
 from services.logs import get_logger
 from services.patient_directory import PatientDirectory
@@ -20,8 +20,7 @@ from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, listing, not_deleted, turned_away
 from services.settling import Settling
 
-MAX_DELETES = 5  # of all parts of one batch, one after the other, before it is left for later
-FRESH_S = 10.0  # a part is looked at again before it is deleted if that was longer ago
+MAX_DELETES = 5  # in a row after which no more of a batch is gone, before it is left for later
 
 logger = get_logger(__name__)
 
@@ -67,7 +66,7 @@ class Abandonment:
             for number in range(batch.opened_parts)
         ]
         deleted: set[int] = set()
-        deletes = 0
+        tries, filled_before = 0, len(parts)
         while True:
             await self._examine(batch, parts)
             filled = [part for part in parts if part.hospitals]
@@ -75,9 +74,10 @@ class Abandonment:
                 await self._tracker.forget(batch)
                 logger.info("batch abandoned", hospitals_deleted=len(deleted))
                 return len(deleted)
-            deletes += 1
-            if deletes > MAX_DELETES:
+            tries = tries + 1 if len(filled) >= filled_before else 1
+            if tries > MAX_DELETES:
                 raise not_deleted(MAX_DELETES)
+            filled_before = len(filled)
             deleted |= {hospital.id for part in filled for hospital in part.hospitals}
             await self._delete(batch, filled)
 
@@ -95,13 +95,10 @@ class Abandonment:
         self._say(batch, "looking at", part)
         look = await self._directory.look(batch.id, batch.directory_batch_ids(part.number))
         part.settling.looked(look.sent_s, look.answered_s)
-        part.hospitals, part.looked_s = look.hospitals, look.answered_s
+        part.hospitals, part.is_looked_at = look.hospitals, True
         active = [hospital.id for hospital in look.hospitals if hospital.active]
         if active:
-            raise BatchConflict(
-                f"Hospitals of the batch are active in the directory (ids {listing(active)}), "
-                "and active ones are never deleted: delete them there first."
-            )
+            raise _are_active(active)
 
     async def _delete(self, batch: Batch, filled: list["_Part"]) -> None:
         """Delete each directory batch that has hospitals once; a look shows what came of it.
@@ -110,11 +107,9 @@ class Abandonment:
         """
         await self._tracker.announce(batch, BatchStatus.ABANDONING, failure_reason=None)
         for part in filled:
-            if clock.now_s() - part.known_since_s > FRESH_S:
-                await self._look(batch, part)
             self._say(batch, "deleting", part)
             having = {hospital.batch_id for hospital in part.hospitals}
-            part.looked_s = None
+            part.is_looked_at = False
             for directory_batch_id in batch.directory_batch_ids(part.number):
                 if directory_batch_id in having and not await self._delete_one(
                     batch, part, directory_batch_id
@@ -130,6 +125,8 @@ class Abandonment:
         """Return whether the directory answered that it has none of it any more."""
         outcome = await self._directory.delete_batch(batch.id, directory_batch_id)
         match outcome:
+            case StillActive(hospital_ids):
+                raise _are_active(hospital_ids)
             case Deleted() | Absent():
                 if part.number in batch.doubtful:
                     part.settling.doubt()  # a create that is under way survives a delete
@@ -153,18 +150,21 @@ class _Part:
         number: Counted from 0.
         settling: Whether anything sent of it may still be applied.
         hospitals: What the directory had of it when it was last looked at.
-        looked_s: When that was (monotonic); None: it was changed since.
+        is_looked_at: It was not changed since.
     """
 
     number: int
     settling: Settling
     hospitals: tuple[ListedHospital, ...] = ()
-    looked_s: float | None = None
+    is_looked_at: bool = False
 
     @property
     def is_known(self) -> bool:
-        return self.looked_s is not None and self.settling.is_settled
+        return self.is_looked_at and self.settling.is_settled
 
-    @property
-    def known_since_s(self) -> float:
-        return -math.inf if self.looked_s is None else self.looked_s
+
+def _are_active(hospital_ids: Sequence[int]) -> BatchConflict:
+    return BatchConflict(
+        f"Hospitals of the batch are active in the directory (ids {listing(hospital_ids)}), "
+        "and active ones are never deleted: delete them there first."
+    )

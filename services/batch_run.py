@@ -1,6 +1,7 @@
 """What one run of a batch knows and the next one need not."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from models.batch import Batch
+from services import clock
 from services.reasons import CannotContinue
 from services.settling import Settling
 
@@ -46,6 +48,7 @@ class Part:
         number: Counted from 0.
         settling: Whether anything sent of it may still be applied.
         is_new: Nothing of it was ever sent, so there is nothing to look for.
+        looked_s: When it was last looked at (monotonic, the look's sending).
         verified_s: Monotonic time of the look that showed it to be as the file has it; None: it
             was not looked at since it was last changed, or since the directory lost rows.
         inactive: Its directory batches still to be activated, as of then, and their hospitals.
@@ -56,6 +59,7 @@ class Part:
     number: int
     settling: Settling
     is_new: bool
+    looked_s: float = -math.inf
     verified_s: float | None = None
     inactive: Counter[UUID | None] = field(default_factory=Counter)
     changes: int = 0
@@ -76,6 +80,8 @@ class Run:
         vanishings: How often the directory lost each row in this run.
         has_lost: The directory lost rows since the parts were last gone through: none is to be
             activated before all are looked at again.
+        lost_s: When that was last noticed (monotonic): an earlier look verifies nothing.
+        losses: How often they had to be gone through again for it.
         stopped_by: Why no further row is sent.
         waits: What a stop ends.
     """
@@ -88,6 +94,8 @@ class Run:
     attempts: Counter[int] = field(default_factory=Counter)
     vanishings: Counter[int] = field(default_factory=Counter)
     has_lost: bool = False
+    lost_s: float = -math.inf
+    losses: int = 0
     stopped_by: CannotContinue | None = None
     waits: set[asyncio.Timeout] = field(default_factory=set)
 
@@ -140,7 +148,7 @@ class Run:
 
     def lost(self, part: Part) -> None:
         """Note that the directory lost rows of *part*: it may have lost any others."""
-        self.has_lost = True
+        self.has_lost, self.lost_s = True, clock.now_s()
         for one in self.parts:
             one.verified_s = None
         self.doubt(part)

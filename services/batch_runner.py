@@ -16,10 +16,18 @@ from services.pacing import TurnWithdrawn
 from services.part_runner import PartRunner
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTracker
-from services.reasons import CannotContinue, Interrupted, cancelled, shortfall, unforeseen
+from services.reasons import (
+    CannotContinue,
+    Interrupted,
+    cancelled,
+    keeps_losing,
+    shortfall,
+    unforeseen,
+)
 
 logger = get_logger(__name__)
 
+MAX_LOSSES = 5  # times in one run that the directory loses rows, before a person should look
 FORESEEN = (CannotContinue, Interrupted, TurnWithdrawn)
 
 
@@ -93,6 +101,10 @@ class BatchRunner:
         self._tracker.set_status(batch, BatchStatus.PROCESSING)
         await run.unless_stopped(self._directory.waker.wake_if_quiet())
         while True:
+            if run.has_lost:
+                run.losses += 1
+                if run.losses > MAX_LOSSES:
+                    raise keeps_losing()
             run.has_lost = False
             await self._complete(run)
             if batch.is_lacking:
@@ -113,14 +125,18 @@ class BatchRunner:
         await self._each(run, self._parts.complete, sending, looking)
 
     async def _verify_oldest(self, run: Run) -> None:
-        """Look once more at the part that was verified longest ago, of several: it may be hours.
+        """Of several parts look once more at the one verified longest ago, and at the oldest one.
 
-        A directory that restarted since, or dropped its oldest rows, does not have that one any
-        more, and then all are looked at again.
+        It may be hours. A directory that restarted since does not have the first any more, one that
+        is full and dropped its oldest rows not the second, and then all are looked at again.
         """
         if len(run.parts) > 1 and run.is_verified:
-            filled = [part for part in run.parts if _has_rows(run.batch, part)]
-            await self._parts.verify(run, min(filled, key=_verified_s))
+            ages = {part.number: _smallest_id(run.batch, part) for part in run.parts}
+            filled = [part for part in run.parts if ages[part.number] < math.inf]
+            longest_ago = min(filled, key=_verified_s)
+            oldest = min(filled, key=lambda part: ages[part.number])
+            for part in {part.number: part for part in (longest_ago, oldest)}.values():
+                await self._parts.verify(run, part)
 
     async def _each(
         self, run: Run, work: Callable[[Run, Part], Awaitable[None]], *groups: list[Part]
@@ -179,7 +195,6 @@ class BatchRunner:
     async def _end(self, run: Run, status: BatchStatus, reason: str | None) -> None:
         """Announce how the run ended, however long the storage cannot be written."""
         batch = run.batch
-        pause_s = FIRST_RETRY_S
         while True:
             self._leave_nothing_processing(batch)
             try:
@@ -195,8 +210,7 @@ class BatchRunner:
                 break
             except StorageUnavailable:
                 self._tracker.set_step(batch, "waiting until the batch storage can be written")
-                await self._directory.waker.pause(pause_s)
-                pause_s = min(pause_s * 2, LAST_RETRY_S)
+                await self._until_writable()
             if status is not BatchStatus.RESUMABLE:  # as of looks that are no longer fresh
                 for part in run.parts:
                     part.verified_s = None
@@ -210,13 +224,22 @@ class BatchRunner:
             reason=reason,
         )
 
+    async def _until_writable(self) -> None:
+        pause_s = FIRST_RETRY_S
+        await self._directory.waker.pause(pause_s)
+        while not await self._tracker.check_writable():
+            pause_s = min(pause_s * 2, LAST_RETRY_S)
+            await self._directory.waker.pause(pause_s)
+
 
 def _lacks(batch: Batch, part: Part) -> bool:
     return any(not (row.is_done or row.skipped) for row in batch.rows_of(part.number))
 
 
-def _has_rows(batch: Batch, part: Part) -> bool:
-    return any(row.is_done for row in batch.rows_of(part.number))
+def _smallest_id(batch: Batch, part: Part) -> float:
+    """Return that of the part's oldest hospital, since ids count up; inf if it has none."""
+    rows = batch.rows_of(part.number)
+    return min((row.hospital_id for row in rows if row.hospital_id is not None), default=math.inf)
 
 
 def _verified_s(part: Part) -> float:

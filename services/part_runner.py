@@ -59,7 +59,7 @@ class PartRunner:
         Raises:
             CannotContinue, Interrupted, TurnWithdrawn: The run cannot go on.
         """
-        self._note(part, await self._examine(run, part))
+        self._note(run, part, await self._examine(run, part))
 
     async def activate(self, run: Run, part: Part) -> None:
         """Activate the part; less if the directory turns out to have lost rows, of any part.
@@ -82,8 +82,9 @@ class PartRunner:
                 return plan
             await self._settle(run, part)
 
-    def _note(self, part: Part, plan: Plan) -> None:
-        part.verified_s = clock.now_s() if plan.is_as_file else None
+    def _note(self, run: Run, part: Part, plan: Plan) -> None:
+        is_verified = plan.is_as_file and part.looked_s >= run.lost_s
+        part.verified_s = part.looked_s if is_verified else None
         part.inactive = plan.inactive
 
     async def _is_as_planned(self, run: Run, part: Part, plan: Plan) -> bool:
@@ -102,7 +103,7 @@ class PartRunner:
                 await self._open_directory_batch(run, part)
             await self._sender.send(run, part)
             return False
-        self._note(part, plan)
+        self._note(run, part, plan)
         return True
 
     async def _open_directory_batch(self, run: Run, part: Part) -> None:
@@ -118,6 +119,7 @@ class PartRunner:
         self._say(run, _looking(batch))
         ids = batch.directory_batch_ids(part.number)
         look = await run.unless_stopped(self._directory.look(batch.id, ids))
+        part.looked_s = look.sent_s
         part.settling.looked(look.sent_s, look.answered_s)
         plan = reconcile(
             batch.rows_of(part.number), look.hospitals, settled=part.settling.is_settled

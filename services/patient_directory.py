@@ -17,12 +17,14 @@ from models.outcome import (
     Absent,
     ActivateOutcome,
     CreateOutcome,
+    DeleteBatchOutcome,
     DeleteOutcome,
     Found,
     Listed,
     ListOutcome,
     NotSent,
     RateLimited,
+    StillActive,
     Unexpected,
     Unknown,
 )
@@ -236,9 +238,23 @@ class PatientDirectory:
 
         return self.waker.noted(await self._lanes.delete.send(batch_id, look_and_delete))
 
-    async def delete_batch(self, batch_id: UUID, directory_batch_id: UUID) -> DeleteOutcome:
-        """Delete all of a directory batch, in which a settled look showed no active row."""
-        outcome = await self._lanes.delete_batch.send(
-            batch_id, lambda: self._api.delete_batch(directory_batch_id)
-        )
-        return self.waker.noted(outcome)
+    async def delete_batch(self, batch_id: UUID, directory_batch_id: UUID) -> DeleteBatchOutcome:
+        """Delete all of a directory batch, unless one of its hospitals is active.
+
+        It would delete active ones too, so it is looked at immediately before each try: a request
+        may wait for minutes, for its turn or after a 429.
+        """
+
+        async def look_and_delete() -> DeleteBatchOutcome:
+            listed = await self._lanes.look.send(
+                batch_id, lambda: self._api.list_batch(directory_batch_id)
+            )
+            if not isinstance(listed, Listed):
+                return listed
+            active = tuple(hospital.id for hospital in listed.hospitals if hospital.active)
+            if active:
+                return StillActive(active)
+            return await self._api.delete_batch(directory_batch_id)
+
+        outcome = await self._lanes.delete_batch.send(batch_id, look_and_delete)
+        return outcome if isinstance(outcome, StillActive) else self.waker.noted(outcome)

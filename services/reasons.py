@@ -54,6 +54,14 @@ def lost_again(numbers: Sequence[int]) -> CannotContinue:
     )
 
 
+def keeps_losing() -> CannotContinue:
+    """Rows vanished in one run again and again, if not the same ones."""
+    return CannotContinue(
+        "The directory lost rows again and again after creating them "
+        "(it may be full, or restart often): resume the batch when it is stable."
+    )
+
+
 def not_activated(reason: str) -> CannotContinue:
     """Activating, or clearing the way for it, failed too often."""
     return CannotContinue(

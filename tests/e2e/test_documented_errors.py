@@ -243,6 +243,7 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "invalid-request": lambda at: at.call(files={"other": ("x.csv", b"")}),
     "invalid-request of /hospitals/batch/{batch_id}/report.csv": (odd_parameter),
     "batch-conflict of /hospitals/batch/{batch_id}/verify": being_worked_on,
+    "invalid-request of /hospitals/progress/{batch_id}": (odd_parameter),
     "invalid-request of /hospitals/batches": lambda at: at.call(params={"cursor": "x"}),
     "invalid-request of /hospitals/batch/{batch_id}/rows/{row}": no_change,
     "too-many-requests": at_once,

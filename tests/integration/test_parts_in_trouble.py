@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from uuid import uuid5
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from directory.app import DirectorySettings
 from models.batch import BatchStatus
 from models.errors import BatchConflict
+from models.row import RowStatus
 from tests.harness import Harness, Wire, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 from tests.integration.test_interruptions import recovered
@@ -180,3 +182,90 @@ def test_a_part_that_becomes_active_while_others_are_deleted_is_not_deleted(tmp_
         assert len(await harness.hospitals(last)) == 20
 
     play(tmp_path, scenario, **UNPACED)
+
+
+def test_nothing_is_activated_on_a_look_from_before_a_loss(tmp_path: Path):
+    """One of six parts was looked at just before the directory forgot all; that answer is slow."""
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("reject", name="Hospital 120")
+        batch = await harness.load(csv_file(120))
+        await harness.service.correct(batch.id, 120, {"name": "Hospital 120b"})
+        harness.line.way = SlowWay(harness.wire, number=2)
+        await harness.fault("error_before", "list_batch", skip=2, times=4)
+        await harness.service.resume(batch.id)
+        await asyncio.sleep(0.1)
+        await harness.restart_directory()
+        harness.wire.requests.clear()
+
+        await harness.service.wait(batch)
+
+        await assert_exactly_once(harness, batch)
+        requests = harness.wire.requests
+        first = next(i for i, request in enumerate(requests) if request.startswith("PATCH"))
+        assert requests[:first].count("POST /hospitals/") == 120
+
+    play(tmp_path, scenario, max_concurrent_requests=200, **unpaced(workers=200))
+
+
+def test_a_full_directory_that_drops_the_oldest_rows_is_noticed(tmp_path: Path):
+    """The first part was filled anew and has the youngest rows; the oldest are the second's."""
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("slow", "activate", seconds=2, times=None)
+        batch = await harness.submit(csv_file(160))
+        await asyncio.sleep(11)
+        await harness.control.delete(f"/hospitals/batch/{batch.id}")
+        await asyncio.sleep(53)
+        assert 160 > batch.rows.count(RowStatus.CREATED_AND_ACTIVATED) >= 80
+        for number in range(5):
+            stranger = {"name": f"Stranger {number}", "address": "1 Side Street"}
+            await harness.control.post("/_directory/hospitals", json=stranger)
+
+        await harness.service.wait(batch)
+
+        assert batch.status is BatchStatus.RESUMABLE
+        assert "lost" in (batch.failure_reason or "")
+
+    play(tmp_path, scenario, **unpaced(keep=160))
+
+
+@pytest.mark.parametrize("rows", [20, 60])
+def test_what_became_active_while_a_delete_waited_is_not_deleted(tmp_path: Path, rows: int):
+    """A delete that is refused for its rate goes again by itself, minutes later perhaps."""
+
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("reject")
+        batch = await harness.load(csv_file(rows))
+        await harness.fault("refuse", "delete_batch", times=12)
+        abandoning = asyncio.create_task(harness.service.abandon(batch.id))
+        await asyncio.sleep(40)
+        for part in range(batch.parts):
+            one = batch.directory_batch_ids(part)[0]
+            await harness.control.patch(f"/hospitals/batch/{one}/activate")
+
+        with pytest.raises(BatchConflict, match="active"):
+            await abandoning
+
+        assert len(await harness.hospitals()) == rows - 1
+
+    play(tmp_path, scenario, **unpaced())
+
+
+def test_an_abandon_of_many_parts_goes_on_over_single_failures(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        await harness.fault("reject")
+        batch = await harness.load(csv_file(1000))
+        for number in range(8):
+            await harness.fault("error_before", "delete_batch", skip=number * 5)
+
+        assert await harness.service.abandon(batch.id) == 999
+
+        assert await harness.hospitals() == []
+
+    play(tmp_path, scenario, **unpaced())
+
+
+def unpaced(**directory: int) -> dict[str, Any]:
+    settings = DirectorySettings(create_limit=0, lookup_limit=0, root_limit=0, **directory)
+    return {"max_csv_size": 10_000, "create_rate_limit": 0, "directory": settings}

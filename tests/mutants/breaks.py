@@ -131,12 +131,12 @@ BREAKS = (
         "services/part_runner.py",
         """            await self._sender.send(run, part)
             return False
-        self._note(part, plan)
+        self._note(run, part, plan)
 """,
         """            await self._sender.send(run, part)
             part.verified_s, part.inactive = clock.now_s(), plan.inactive
             return True
-        self._note(part, plan)
+        self._note(run, part, plan)
 """,
         EXACTLY_ONCE + "test_a_create_that_goes_wrong_makes_no_row_lost_or_doubled",
     ),
@@ -781,10 +781,24 @@ BREAKS = (
     ),
     Break(
         "an abandon deletes a part as it was seen long ago",
-        "services/abandonment.py",
-        "            if clock.now_s() - part.known_since_s > FRESH_S:\n",
-        "            if part.looked_s is None:\n",
+        "services/patient_directory.py",
+        "            if active:\n",
+        "            if False:\n",
         TROUBLED_PARTS + "test_a_part_that_becomes_active_while_others_are_deleted_is_not_deleted",
+    ),
+    Break(
+        "a look that left before the directory lost rows verifies its part",
+        "services/part_runner.py",
+        "        is_verified = plan.is_as_file and part.looked_s >= run.lost_s\n",
+        "        is_verified = plan.is_as_file\n",
+        TROUBLED_PARTS + "test_nothing_is_activated_on_a_look_from_before_a_loss",
+    ),
+    Break(
+        "the part with the oldest hospitals is not looked at again",
+        "services/batch_runner.py",
+        "            oldest = min(filled, key=lambda part: ages[part.number])\n",
+        "            oldest = longest_ago\n",
+        TROUBLED_PARTS + "test_a_full_directory_that_drops_the_oldest_rows_is_noticed",
     ),
     Break(
         "an abandon forgets all parts but the first",
