@@ -352,7 +352,7 @@ def stays_abandoning(world: World, service: Server) -> str:
 @pytest.fixture
 def without_buffers(tmp_path: Path) -> Iterator[Server]:
     """A service of which nothing is kept that its clients do not read; it takes large files."""
-    instant = ("--create-seconds", "0", "--create-limit", "0", "--lookup-limit", "0")
+    instant = ("--create-seconds", "0.05", "--create-limit", "0", "--lookup-limit", "0")
     directory = start_directory(tmp_path, *instant, "--batch-limit", "0")
     port = free_port()
     settings = INSTANT | {
