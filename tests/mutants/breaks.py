@@ -712,13 +712,6 @@ BREAKS = (
         TROUBLED_PARTS + "test_a_directory_that_forgot_everything_is_filled_anew_in_one_go",
     ),
     Break(
-        "after a part has lost rows, others are activated on looks from before",
-        "services/part_runner.py",
-        " and +part.inactive and not run.has_lost:\n",
-        " and +part.inactive:\n",
-        TROUBLED_PARTS + "test_a_look_from_before_the_directory_forgot_verifies_nothing",
-    ),
-    Break(
         "the part verified longest ago is not looked at again before the activation",
         "services/batch_runner.py",
         """                return shortfall(batch)
@@ -785,13 +778,6 @@ BREAKS = (
         "            if active:\n",
         "            if False:\n",
         TROUBLED_PARTS + "test_a_part_that_becomes_active_while_others_are_deleted_is_not_deleted",
-    ),
-    Break(
-        "a look that left before the directory lost rows verifies its part",
-        "services/part_runner.py",
-        "        is_verified = plan.is_as_file and part.looked_s >= run.lost_s\n",
-        "        is_verified = plan.is_as_file\n",
-        TROUBLED_PARTS + "test_nothing_is_activated_on_a_look_from_before_a_loss",
     ),
     Break(
         "the part with the oldest hospitals is not looked at again",
