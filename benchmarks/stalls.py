@@ -1,12 +1,8 @@
-"""How long the event loop stands still while files are read and checkpoints are written.
-
-Floor: the same loop with nothing to do. Bound: 10 ms, the median of the longest pauses of repeats.
-"""
+"""How long the event loop stands still while files are read and checkpoints are written."""
 
 import asyncio
 import io
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +12,7 @@ from uuid import uuid4
 
 import uvloop
 
+from benchmarks.figures import Figure, Section
 from benchmarks.rig import csv_file
 from models.batch import Batch, BatchStatus
 from models.row import Row, Rows
@@ -27,6 +24,10 @@ REPEATS = 9
 ROWS = 5_000
 BOUND_MS = 10.0
 TICK_S = 0.001
+ABOUT = f"""
+The longest pause of the loop beyond a tick of 1 ms, the median of {REPEATS} repeats, beside the
+same loop with nothing to do.
+"""
 
 
 async def longest_pause_ms(work: Callable[[], Awaitable[object]]) -> float:
@@ -77,19 +78,16 @@ async def _measure(folder: Path) -> dict[str, float]:
     return medians
 
 
-def main() -> int:
-    """Measure, print, and return 1 if the bound is not held."""
-    print(f"stalls: longest pause of the event loop, median of {REPEATS}")
+def measure() -> Section:
+    """Measure the pauses, each the median of the longest of repeats."""
     with (
         tempfile.TemporaryDirectory() as name,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         medians = runner.run(_measure(Path(name)))
-    print(f"  idle {medians['idle']:.1f} ms")
-    print(f"  a file of {ROWS} rows is read: {medians['validate']:.1f} ms (bound {BOUND_MS:g})")
-    print(f"  21 checkpoints of 20 rows: {medians['checkpoints']:.1f} ms (bound {BOUND_MS:g})")
-    return int(max(medians["validate"], medians["checkpoints"]) > BOUND_MS)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    figures = [
+        Figure("nothing to do", medians["idle"], "ms"),
+        Figure(f"a file of {ROWS:,} rows is read", medians["validate"], "ms", at_most=BOUND_MS),
+        Figure("21 checkpoints of 20 rows", medians["checkpoints"], "ms", at_most=BOUND_MS),
+    ]
+    return Section("Pauses of the event loop", ABOUT, figures)

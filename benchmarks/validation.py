@@ -1,8 +1,4 @@
-"""What checking a file of 100,000 rows costs, and how long the event loop stands still meanwhile.
-
-Floor: one pass of the bare `csv.reader` over the same bytes. Bounds: reading takes at most 8 times
-the floor, by itself and over HTTP, where the upload itself comes on top; no pause is over 10 ms.
-"""
+"""What checking a file costs, and how long the event loop stands still meanwhile."""
 
 import asyncio
 import csv
@@ -12,8 +8,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,23 +19,30 @@ import httpx
 import uvicorn
 import uvloop
 
+from benchmarks.figures import Figure, Growth, Section, compared
 from benchmarks.footprint import peak_mib
+from benchmarks.rig import NOWHERE, fresh_rig
 from benchmarks.stalls import longest_pause_ms
 from config import Settings
 from main import create_app
-from scripts.processes import free_port, start_service
+from scripts.processes import free_port
 from services.csv_processor import read_csv
 
-ROWS = 100_000
-REPEATS = 9
+SIZES = (20, 1_000, 100_000)
+LARGEST = SIZES[-1]
+REPEATS = 7
 BOUND = 8.0  # passes of the bare reader
 BOUND_MS = 10.0
 LARGE: dict[str, Any] = {
-    "max_csv_size": ROWS,
-    "directory_capacity": ROWS,
+    "max_csv_size": LARGEST,
+    "directory_capacity": LARGEST,
     "max_requests_per_second": 0,
 }
-NOWHERE = "http://127.0.0.1:9"  # a check asks no directory
+OVER_HTTP = "check of a file over HTTP"
+ABOUT = """
+Files of rows like those of real hospitals. Floor: one pass of the bare `csv.reader` over the same
+bytes. The pauses are the longest of an event loop that serves the file's upload meanwhile.
+"""
 HEADER = "name,address,phone\n"
 KINDS = ("BEHAVIORAL HEALTH", "MEDICAL CENTER", "REGIONAL HOSPITAL", "VA CLINIC", "HEALTH SYSTEM")
 STREETS = ("STURGIS ROAD", "SILICON VALLEY BOULEVARD", "NORTH 5TH AVENUE", "COUNTY ROAD 12")
@@ -76,40 +80,59 @@ def bare_pass(file: bytes) -> None:
 
 def in_memory(file: bytes) -> None:
     """Check *file* without a service."""
-    read_csv(io.BytesIO(file), max_rows=ROWS)
+    read_csv(io.BytesIO(file), max_rows=LARGEST)
 
 
 def seconds(work: Callable[[bytes], object], file: bytes) -> float:
-    """Return how long *work* takes."""
+    """Return how long *work* takes; of small files one of many times."""
+    times = 1 + 20_000 // len(file)
     started_s = time.perf_counter()
-    work(file)
-    return time.perf_counter() - started_s
+    for _ in range(times):
+        work(file)
+    return (time.perf_counter() - started_s) / times
 
 
-def _reading(folder: Path) -> dict[str, float]:
-    """Return medians in passes of the bare reader, and the peak of the service's memory."""
-    file = hospitals(ROWS)
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds for one file: of the bare reader, checked in memory, posted unread, and posted."""
+
+    floor: float
+    alone: float
+    upload: float
+    whole: float
+
+
+def times_of(post: Callable[[bytes], None], rows: int) -> Times:
+    """Take all times of a file once."""
+    file = hospitals(rows)
     unread = file.replace(b"name", b"nome", 1)  # a header that nobody needs to read on after
-    taken: dict[str, list[float]] = {"floor": [], "alone": [], "upload": [], "whole": []}
-    server = start_service(folder, NOWHERE, **LARGE)
-    try:
+    return Times(
+        *(
+            seconds(work, content)
+            for work, content in (
+                (bare_pass, file),
+                (in_memory, file),
+                (post, unread),
+                (post, file),
+            )
+        )
+    )
+
+
+def _reading() -> tuple[dict[int, list[Times]], float]:
+    """Return the times of files of all sizes, and by how much the service's memory grew."""
+    with (
+        fresh_rig(**LARGE) as (server, _, _),
+        httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client,
+    ):
         before_mib = peak_mib(server)
-        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
 
-            def post(file: bytes) -> None:
-                files = {"file": ("hospitals.csv", file, "text/csv")}
-                client.post("/hospitals/validate", files=files).raise_for_status()
+        def post(file: bytes) -> None:
+            files = {"file": ("hospitals.csv", file, "text/csv")}
+            client.post("/hospitals/validate", files=files).raise_for_status()
 
-            for _ in range(REPEATS):
-                taken["floor"].append(seconds(bare_pass, file))
-                taken["alone"].append(seconds(in_memory, file))
-                taken["upload"].append(seconds(post, unread))
-                taken["whole"].append(seconds(post, file))
-        grown_mib = peak_mib(server) - before_mib
-    finally:
-        server.stop()
-    medians = {name: statistics.median(each) for name, each in taken.items()}
-    return {name: each / medians["floor"] for name, each in medians.items()} | {"mib": grown_mib}
+        found = {rows: [times_of(post, rows) for _ in range(REPEATS)] for rows in SIZES}
+        return found, peak_mib(server) - before_mib
 
 
 @asynccontextmanager
@@ -144,8 +167,8 @@ async def _post(url: str, file: Path) -> None:
 async def _pauses(folder: Path) -> dict[str, float]:
     """Return the longest pauses in milliseconds, medians of repeats, in a service of this loop."""
     sound, faulty = folder / "sound.csv", folder / "faulty.csv"
-    sound.write_bytes(hospitals(ROWS))
-    faulty.write_bytes(hospitals(ROWS, sound=False))
+    sound.write_bytes(hospitals(LARGEST))
+    faulty.write_bytes(hospitals(LARGEST, sound=False))
     medians = {}
     async with _serving(folder) as url:
         for kind, path, file in (
@@ -159,22 +182,41 @@ async def _pauses(folder: Path) -> dict[str, float]:
     return medians
 
 
-def main() -> int:
-    """Measure, print, and return 1 if a bound is not held."""
-    print(f"validation: {ROWS:,} rows, medians of {REPEATS}, in passes of the bare csv.reader")
-    with tempfile.TemporaryDirectory() as name:
-        took = _reading(Path(name))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            pauses = runner.run(_pauses(Path(name)))
-    over_http = took["whole"] - took["upload"]
-    print(f"  by itself {took['alone']:.1f} (bound {BOUND:g})")
-    print(f"  over HTTP {over_http:.1f} (bound {BOUND:g}) and the upload {took['upload']:.1f}")
-    print(f"  memory of the service grew by {took['mib']:.0f} MiB at most")
-    for kind, pause_ms in pauses.items():
-        print(f"  longest pause of the loop, {kind}: {pause_ms:.1f} ms (bound {BOUND_MS:g})")
-    is_slow = max(took["alone"], over_http) > BOUND
-    return int(is_slow or max(pauses.values()) > BOUND_MS)
+def measure() -> Section:
+    """Measure files of all sizes, then the pauses."""
+    found, grown_mib = _reading()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        pauses = runner.run(_pauses(Path(name)))
+    figures = [*_read_alone(found), _over_http(found[LARGEST])]
+    figures.append(Figure("memory of the service beside the upload", grown_mib, "MiB"))
+    figures += [
+        Figure(f"longest pause of the loop, {kind}", pause_ms, "ms", at_most=BOUND_MS)
+        for kind, pause_ms in pauses.items()
+    ]
+    growths = [
+        Growth("check of a file by itself", "rows", "s", _medians(found, "alone")),
+        Growth(OVER_HTTP, "rows", "s", _medians(found, "whole")),
+    ]
+    return Section("Validation", ABOUT, figures, growths)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _read_alone(found: dict[int, list[Times]]) -> Iterator[Figure]:
+    for rows, times in found.items():
+        pairs = [(each.alone, each.floor) for each in times]
+        bound = BOUND if rows == LARGEST else None  # small ones are the reader's set-up
+        yield compared(f"{rows:,} rows by themselves", "s", pairs, at_most=bound)
+
+
+def _over_http(times: list[Times]) -> Figure:
+    pairs = [(each.whole - each.upload, each.floor) for each in times]
+    return compared(f"{LARGEST:,} rows over HTTP without the upload", "s", pairs, at_most=BOUND)
+
+
+def _medians(found: dict[int, list[Times]], name: str) -> list[tuple[float, float]]:
+    return [
+        (rows, statistics.median(getattr(each, name) for each in times))
+        for rows, times in found.items()
+    ]

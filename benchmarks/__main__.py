@@ -1,0 +1,84 @@
+"""Measures everything and writes docs/performance.md: `python -m benchmarks`.
+
+`python -m benchmarks NAME ...` takes single benchmarks and writes nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+from benchmarks import (
+    checkpoints,
+    concurrency,
+    figures,
+    headline,
+    machine,
+    one_by_one,
+    pacing,
+    progress,
+    recovery,
+    report,
+    stalls,
+    startup,
+    throughput,
+    validation,
+    watchers,
+)
+from benchmarks.figures import Section
+from benchmarks.report import PAGE
+
+# In the order of the page. Those that wait come first: the slowest goes on beside them.
+BENCHMARKS: dict[str, Callable[[], Section]] = {
+    "headline": headline.measure,
+    "concurrency": concurrency.measure,
+    "pacing": pacing.measure,
+    "one_by_one": one_by_one.measure,
+    "throughput": throughput.measure,
+    "progress": progress.measure,
+    "watchers": watchers.measure,
+    "validation": validation.measure,
+    "checkpoints": checkpoints.measure,
+    "stalls": stalls.measure,
+    "recovery": recovery.measure,
+    "startup": startup.measure,
+}
+WAITS = "one_by_one"
+
+
+def measure(names: list[str]) -> dict[str, Section]:
+    """Take the named benchmarks, and tell each as it is found."""
+    found = {}
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        slowest = beside.submit(BENCHMARKS[WAITS]) if WAITS in names else None
+        for name in names:
+            found[name] = slowest.result() if slowest and name == WAITS else BENCHMARKS[name]()
+            print("\n".join(report.lines(name, found[name])), flush=True)
+    return found
+
+
+def write(sections: dict[str, Section], seconds: float) -> None:
+    """Write what was found, and the page; `benchmarks.drawing` draws the plots from it."""
+    about = machine.described() | {"time taken": f"{seconds / 60:.1f} minutes"}
+    figures.save(sections, about)
+    PAGE.write_text(report.page(sections, about))
+
+
+def main() -> int:
+    """Measure, and return 1 if an aim is missed."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = options.parse_args().names
+    if unknown := set(names) - BENCHMARKS.keys():
+        options.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    began_s = monotonic()
+    found = measure(names or list(BENCHMARKS))
+    if not names:
+        write(found, monotonic() - began_s)
+    missed = [f for section in found.values() for f in section.figures if not f.is_held]
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
