@@ -102,6 +102,12 @@ def _taken(
         return [[take() for _ in range(REPEATS)] for take in takers]
 
 
+def whole_document(rows: int) -> Pair:
+    """Write a checkpoint of so many rows once; return its seconds and those of its content."""
+    with _storage() as (storage, folder):
+        return _Bench(storage, folder, rows).whole()
+
+
 def measure() -> Section:
     """Measure documents and changes of all sizes."""
     whole = _taken(lambda bench: bench.whole, SIZES)

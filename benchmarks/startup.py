@@ -26,7 +26,7 @@ route under the same server. At load: {FILES} files of {PART_ROWS} rows at once.
 """
 
 
-def _start(folder: Path) -> Pair:
+def start(folder: Path) -> Pair:
     """Return the seconds until the service and a bare route answer."""
     with ExitStack() as servers:
         began_s = perf_counter()
@@ -55,7 +55,7 @@ def _memory() -> tuple[float, float]:
 def measure() -> Section:
     """Measure starts, then memory."""
     with tempfile.TemporaryDirectory() as name:
-        (pairs,) = interleaved(REPEATS, partial(_start, Path(name)))
+        (pairs,) = interleaved(REPEATS, partial(start, Path(name)))
     rest_mib, load_mib = _memory()
     return Section(
         "Start and memory",

@@ -26,7 +26,7 @@ from models.row import DONE_ROWS, Row, Rows, RowStatus
 
 VERSION = 1
 GENERATION = "[0-9a-f]{8}"
-ROWS_A_PIECE = 50  # encoded in about half a millisecond
+ROWS_A_PIECE = 100  # encoded in about half a millisecond
 
 
 class UnreadableCheckpoint(Exception):
@@ -294,9 +294,11 @@ def _pieces(
     before = head
     for start in range(0, len(rows), ROWS_A_PIECE):
         texts = [_row_text(row, indent) for row in rows[start : start + ROWS_A_PIECE]]
-        yield (before + separator.join(texts)).encode()
+        after = tail if start + ROWS_A_PIECE >= len(rows) else ""
+        yield (before + separator.join(texts) + after).encode()
         before = separator
-    yield (tail if rows else head + tail).encode()
+    if not rows:
+        yield (head + tail).encode()
 
 
 def _row_text(row: Row, indent: int | None) -> str:

@@ -234,7 +234,8 @@ class JsonFiles:
 
 
 def _giving_way(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield *pieces*, with a rest after each in which other threads run."""
-    for piece in pieces:
+    """Yield *pieces*, with a rest between them in which other threads run."""
+    for number, piece in enumerate(pieces):
+        if number > 0:
+            time.sleep(GIVE_WAY_S)  # noqa: TID251 - in a worker thread, as all of this
         yield piece
-        time.sleep(GIVE_WAY_S)  # noqa: TID251 - in a worker thread, as all of this
