@@ -1,4 +1,4 @@
-"""Measures everything and writes docs/performance.md: `python -m benchmarks`.
+"""Measures everything and keeps what was found: `python -m benchmarks`; `drawing` shows it.
 
 `python -m benchmarks NAME ...` takes single benchmarks and writes nothing.
 """
@@ -27,7 +27,6 @@ from benchmarks import (
     watchers,
 )
 from benchmarks.figures import Section
-from benchmarks.report import PAGE
 
 # In the order of the page. Those that wait come first: the slowest goes on beside them.
 BENCHMARKS: dict[str, Callable[[], Section]] = {
@@ -58,13 +57,6 @@ def measure(names: list[str]) -> dict[str, Section]:
     return found
 
 
-def write(sections: dict[str, Section], seconds: float) -> None:
-    """Write what was found, and the page; `benchmarks.drawing` draws the plots from it."""
-    about = machine.described() | {"time taken": f"{seconds / 60:.1f} minutes"}
-    figures.save(sections, about)
-    PAGE.write_text(report.page(sections, about))
-
-
 def main() -> int:
     """Measure, and return 1 if an aim is missed."""
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -75,7 +67,8 @@ def main() -> int:
     began_s = monotonic()
     found = measure(names or list(BENCHMARKS))
     if not names:
-        write(found, monotonic() - began_s)
+        minutes = (monotonic() - began_s) / 60
+        figures.save(found, machine.described() | {"time taken": f"{minutes:.1f} minutes"})
     missed = [f for section in found.values() for f in section.figures if not f.is_held]
     return int(bool(missed))
 

@@ -12,13 +12,16 @@ class Plot:
 
     Attributes:
         file_name: Under docs/plots.
+        title: Its heading.
         alt: What it shows, for those who do not see it.
         growths: The lines: section, growth, and what the legend calls it.
+        y_label: What is measured, or in what.
         is_log_x, is_log_y: How the axes go.
         aim: A line to stay below.
     """
 
     file_name: str
+    title: str
     alt: str
     growths: tuple[tuple[str, str, str], ...]
     y_label: str
@@ -30,6 +33,7 @@ class Plot:
 PLOTS = (
     Plot(
         "time.svg",
+        "A file, and a directory that answers at once",
         "Time of a file against its rows, when the directory answers at once",
         (
             ("throughput", throughput.TIME, "loaded: created, compared, active"),
@@ -41,16 +45,18 @@ PLOTS = (
     ),
     Plot(
         "concurrency.svg",
-        "Time of a file of 40 rows in times of its bare creates, with 1 to 40 requests at once",
-        (("concurrency", concurrency.GROWTH, "this service"),),
+        "A file of 40 rows, in times of its bare creates",
+        "Ratio of a file's time to that of bare creates, with 1 to 40 requests at once",
+        (("concurrency", concurrency.GROWTH, "ratio"),),
         "ratio to bare creates",
         is_log_x=False,
         aim=concurrency.AIM,
     ),
     Plot(
         "memory.svg",
+        "Most memory while a file is loaded",
         "Most memory of the service against the rows of a file",
-        (("throughput", throughput.MEMORY, "most memory while it is loaded"),),
+        (("throughput", throughput.MEMORY, "memory"),),
         "MiB",
         aim=throughput.MAX_MIB,
     ),

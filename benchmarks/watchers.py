@@ -57,7 +57,7 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[BatchService, str]]:
             max_csv_size=MANY_ROWS,
             directory_capacity=2 * MANY_ROWS,
             max_requests_per_second=0,
-            log_level="WARNING",
+            log_level="ERROR",
         )
     )
     port = free_port()
