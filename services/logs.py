@@ -12,11 +12,12 @@ from typing import Literal, cast
 from uuid import UUID
 
 import structlog
-from structlog.stdlib import BoundLogger, ProcessorFormatter
-from structlog.typing import EventDict, Processor
+from structlog.stdlib import BoundLogger
+from structlog.typing import Processor
+
+from services.log_lines import LineFormatter, as_json, console, with_keys
 
 CHATTY = ("httpx", "httpcore")  # a line for each request, at INFO
-EVENT_WIDTH = 32
 
 
 def get_logger(name: str) -> BoundLogger:
@@ -24,7 +25,7 @@ def get_logger(name: str) -> BoundLogger:
     processors: list[Processor] = [
         structlog.stdlib.filter_by_level,
         structlog.contextvars.merge_contextvars,
-        ProcessorFormatter.wrap_for_formatter,
+        with_keys,
     ]
     lazy = structlog.wrap_logger(
         logging.getLogger(name), processors=processors, wrapper_class=BoundLogger
@@ -56,7 +57,8 @@ def configure(level: str, form: Literal["console", "json"]) -> None:
     _take_over_server(level)
     if not root.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_formatter(form))
+        write = as_json if form == "json" else console(colours=sys.stderr.isatty())
+        handler.setFormatter(LineFormatter(write))
         root.addHandler(handler)
 
 
@@ -72,53 +74,3 @@ def _take_over_server(level: str) -> None:
         logger.handlers.clear()
         logger.setLevel(level)
         logger.propagate = name != "uvicorn.access"  # ours has the request's id
-
-
-def _formatter(form: Literal["console", "json"]) -> ProcessorFormatter:
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-        ProcessorFormatter.remove_processors_meta,
-        _in_order,
-    ]
-    last: list[Processor]
-    if form == "json":
-        last = [structlog.processors.JSONRenderer()]
-    else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            pad_event_to=EVENT_WIDTH,
-            # The others show the values of variables.
-            exception_formatter=structlog.dev.plain_traceback,
-            sort_keys=False,
-        )
-        last = [_unforgeable, renderer]
-    return ProcessorFormatter(
-        foreign_pre_chain=[structlog.contextvars.merge_contextvars], processors=[*shared, *last]
-    )
-
-
-def _in_order(_: object, __: str, event: EventDict) -> EventDict:
-    """Put what every line has before what this one has."""
-    head = {key: event.pop(key) for key in ("timestamp", "level", "logger", "event")}
-    return {**head, **event}
-
-
-def _unforgeable(_: object, __: str, event: EventDict) -> EventDict:
-    """Let nothing that a client or a library says look like a line of its own, or like colours."""
-    shown = {key: _printable(value) for key, value in event.items() if key != "exception"}
-    if "exception" in event:
-        lines = str(event["exception"]).split("\n")
-        shown["exception"] = "\n".join(f"    {_printable(line)}" for line in lines)
-    return shown
-
-
-def _printable(value: object) -> object:
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in value
-    )
