@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from structlog.contextvars import merge_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
@@ -18,7 +18,6 @@ from structlog.typing import EventDict
 EVENT_WIDTH = 32
 LEVEL_WIDTH = 9
 
-_MARK = "has_keys"
 _MORE_LINES = frozenset({"exception", "stack"})
 _ONE_WORD = re.compile(r"[!#-&(-<>-~]*")  # of ASCII: no blank, quote or =, nothing unprintable
 _SET_APART = frozenset(" ='\"")
@@ -29,9 +28,11 @@ _render_json = JSONRenderer()
 Write: TypeAlias = Callable[[EventDict], str]
 
 
-def with_keys(_: object, __: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
-    """Hand an event to the standard library's logger: the last processor of a logger with keys."""
-    return (event,), {"extra": {_MARK: True}}
+class EventRecord(logging.LogRecord):
+    """A record whose message is an event and its keys. It does not know the line that made it."""
+
+    def __init__(self, logger: str, level: int, told: EventDict) -> None:
+        super().__init__(logger, level, pathname="", lineno=0, msg=told, args=None, exc_info=None)
 
 
 class LineFormatter(logging.Formatter):
@@ -55,7 +56,7 @@ class LineFormatter(logging.Formatter):
 
 def _told(record: logging.LogRecord) -> EventDict:
     """Return the event and its keys; a library's record has those of its context only."""
-    if hasattr(record, _MARK):
+    if isinstance(record, EventRecord):
         return dict(record.msg)  # type: ignore[arg-type]  # a copy: other handlers want it too
     told: EventDict = {"event": record.getMessage()}
     if record.exc_info:

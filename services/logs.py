@@ -8,35 +8,58 @@ request, `batch_id` for all work on a batch. Content of files is logged at DEBUG
 import logging
 import sys
 from contextvars import Context
-from typing import Literal, cast
+from typing import Any, Literal
 from uuid import UUID
 
-import structlog
-from structlog.stdlib import BoundLogger
-from structlog.typing import Processor
+from structlog.contextvars import bind_contextvars, merge_contextvars
 
-from services.log_lines import LineFormatter, as_json, console, with_keys
+from services.log_lines import EventRecord, LineFormatter, as_json, console
 
 CHATTY = ("httpx", "httpcore")  # a line for each request, at INFO
 
 
-def get_logger(name: str) -> BoundLogger:
+class EventLogger:
+    """Tells events, with their keys and what is bound to the context, to a standard logger.
+
+    structlog's own takes 10 us longer, to find out among others from which line of its own it
+    calls the standard one.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **keys: Any) -> None:
+        self._tell(logging.DEBUG, event, keys)
+
+    def info(self, event: str, **keys: Any) -> None:
+        self._tell(logging.INFO, event, keys)
+
+    def warning(self, event: str, **keys: Any) -> None:
+        self._tell(logging.WARNING, event, keys)
+
+    def error(self, event: str, **keys: Any) -> None:
+        self._tell(logging.ERROR, event, keys)
+
+    def exception(self, event: str, **keys: Any) -> None:
+        """Tell an error together with the exception that is being handled."""
+        self._tell(logging.ERROR, event, {"exc_info": True, **keys})
+
+    def _tell(self, level: int, event: str, keys: dict[str, Any]) -> None:
+        logger = self._logger
+        if logger.isEnabledFor(level):
+            told = merge_contextvars(None, "", {**keys, "event": event})
+            logger.handle(EventRecord(logger.name, level, dict(told)))
+
+
+def get_logger(name: str) -> EventLogger:
     """Return the logger of a module; it works before `configure`, and without."""
-    processors: list[Processor] = [
-        structlog.stdlib.filter_by_level,
-        structlog.contextvars.merge_contextvars,
-        with_keys,
-    ]
-    lazy = structlog.wrap_logger(
-        logging.getLogger(name), processors=processors, wrapper_class=BoundLogger
-    )
-    return cast("BoundLogger", lazy.bind())
+    return EventLogger(name)
 
 
 def context_of(batch_id: UUID) -> Context:
     """Return a context for work on a batch that nobody in particular asked for."""
     context = Context()
-    context.run(structlog.contextvars.bind_contextvars, batch_id=str(batch_id))
+    context.run(bind_contextvars, batch_id=str(batch_id))
     return context
 
 
