@@ -131,6 +131,18 @@ def test_with_and_without_a_query_the_answer_is_the_same(
     play(tmp_path, scenario)
 
 
+def test_another_method_is_refused(tmp_path: Path):
+    async def scenario(harness: Harness) -> None:
+        batch = await harness.load(csv_file(3))
+        async with client_of(harness) as client:
+            answer = await client.post(f"/hospitals/progress/{batch.id}")
+
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == "GET, HEAD"
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(
     ("query", "status", "rows"),
     [
