@@ -11,8 +11,8 @@ from routers.dependencies import get_batch_id, get_service
 class PolledRoute(APIRoute):
     """Looks by itself for what a call without a query needs: the batch's id and the service.
 
-    The framework takes 85 us to find them, which would be a third of the whole answer. What the
-    endpoint takes beside these two has a default.
+    The framework takes 90 us to find them, and the rest of the answer 160. What the endpoint takes
+    beside these two has a default.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
