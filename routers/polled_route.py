@@ -26,5 +26,5 @@ class PolledRoute(APIRoute):
         service = await get_service(request)
         caller = await get_caller(request)
         batch_id = await get_batch_id(request.path_params["batch_id"], caller, service)
-        response: Response = await self.endpoint(batch_id, service)
+        response: Response = await self.endpoint(batch_id=batch_id, service=service)
         return response

@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
+from weakref import ref
 
 from pydantic import TypeAdapter
 
 from models.api import FIRST_PAGE, Progress, RowSelection, RowState
 from models.batch import Batch
-from models.row import Row
+from models.row import Row, Rows
 from services import clock
 from services.batch_service import BatchService
 
@@ -50,14 +51,14 @@ def _rows_json(rows: Iterable[Row], is_correctable: bool) -> bytes:
 class _Page(NamedTuple):
     rows: list[Row]
     json: bytes
+    of: ref[Rows]  # drops the page when these are gone
 
 
-_NO_PAGE = _Page([], b"")
 _Key: TypeAlias = tuple[UUID, RowSelection, bool]
 
 
 class Pages:
-    """The pages that were told last, in so many bytes of JSON."""
+    """The pages that were told last, in so many bytes of JSON; none outlives its batch."""
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
         self._kept_bytes = kept_bytes
@@ -70,18 +71,24 @@ class Pages:
         key = (batch.id, selection, batch.is_correctable)
         page = self._pages.get(key)
         if page is None or page.rows != rows:
-            page = _Page(rows, _rows_json(rows, batch.is_correctable))
+            json = _rows_json(rows, batch.is_correctable)
+            page = _Page(rows, json, ref(batch.rows, lambda _: self._drop(key)))
             self._keep(key, page)
         else:
             self._pages.move_to_end(key)
         return page.json
 
     def _keep(self, key: _Key, page: _Page) -> None:
-        self._bytes += len(page.json) - len(self._pages.pop(key, _NO_PAGE).json)
+        self._drop(key)
         self._pages[key] = page
+        self._bytes += len(page.json)
         while self._bytes > self._kept_bytes:
-            _, oldest = self._pages.popitem(last=False)
-            self._bytes -= len(oldest.json)
+            self._drop(next(iter(self._pages)))
+
+    def _drop(self, key: _Key) -> None:
+        page = self._pages.pop(key, None)
+        if page is not None:
+            self._bytes -= len(page.json)
 
 
 _pages = Pages()

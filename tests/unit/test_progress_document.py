@@ -171,6 +171,17 @@ class TestKept:
 
         assert pages.json(steady, ALL) is first
 
+    def test_of_a_batch_that_is_gone_no_page_is_left(self):
+        steady, gone, other = (a_batch(20, number) for number in range(3))
+        pages = Pages(2 * len(Pages().json(steady, ALL)))
+        first = pages.json(steady, ALL)
+        pages.json(gone, ALL)
+
+        del gone
+        pages.json(other, ALL)
+
+        assert pages.json(steady, ALL) is first
+
     def test_a_page_that_is_larger_than_all_may_be_is_told_and_not_kept(self):
         pages, batch = Pages(10), a_batch(20)
 
