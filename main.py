@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.meters = Meters(settings.app_version)
     app.state.meters.show_event_streams(lambda: app.state.feeds.watchers)
     problem.install(app)
-    parts = (system, metrics, bulk, progress, reports, batches, dashboard, documentation)
+    parts = (progress, system, metrics, bulk, reports, batches, dashboard, documentation)
     for part in parts:
         app.include_router(part.router)
     middleware.install(app, settings)
