@@ -13,7 +13,7 @@ from routers.dependencies import BatchIdDep, ServiceDep
 from routers.event_stream import EventStream, FeedsDep, done_id
 from routers.openapi import problems
 from routers.polled_route import PolledRoute
-from routers.progress_document import progress_json
+from routers.progress_document import PagesDep, progress_json
 
 router = APIRouter(prefix="/hospitals/progress")
 
@@ -23,6 +23,7 @@ MAX_OFFSET = 1_000_000  # beyond any file
 async def progress(
     batch_id: BatchIdDep,
     service: ServiceDep,
+    pages: PagesDep,
     offset: Annotated[
         int, Query(ge=0, le=MAX_OFFSET, description="Rows to leave out at the beginning")
     ] = 0,
@@ -36,7 +37,7 @@ async def progress(
     The rows of a large batch come in pages. Whatever the page, the counts are of the whole batch.
     """
     selection = RowSelection(offset, limit, only_failed=only is not None)
-    document = progress_json(service, service.get(batch_id), selection)
+    document = progress_json(service, service.get(batch_id), selection, pages)
     return Response(document, media_type="application/json")
 
 

@@ -6,10 +6,11 @@ those of now: a row is never changed but replaced, so nothing has to be told her
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 from uuid import UUID
 from weakref import ref
 
+from fastapi import Depends, Request
 from pydantic import TypeAdapter
 
 from models.api import FIRST_PAGE, Progress, RowSelection, RowState
@@ -22,30 +23,6 @@ KEPT_BYTES = 4 * 1024 * 1024  # the pages of a thousand ordinary files
 NO_ROWS = RowSelection(limit=0)
 
 _STATES = TypeAdapter(list[RowState])
-
-
-def progress_json(
-    service: BatchService, batch: Batch, selection: RowSelection = FIRST_PAGE
-) -> bytes:
-    """Return where *batch* stands now, with some of its rows."""
-    return _document(service, batch, selection, _pages.json(batch, selection))
-
-
-def changes_json(service: BatchService, batch: Batch, rows: Iterable[Row]) -> bytes:
-    """Return where *batch* stands now, with *rows* of it wherever they stand."""
-    return _document(service, batch, NO_ROWS, _rows_json(rows, batch.is_correctable))
-
-
-def _document(
-    service: BatchService, batch: Batch, selection: RowSelection, hospitals: bytes
-) -> bytes:
-    progress = Progress.of(batch, service.outlook(batch), clock.now_s(), selection)
-    bare = progress.model_dump_json(exclude={"hospitals"}).encode()
-    return b'%b,"hospitals":%b}' % (bare.removesuffix(b"}"), hospitals)
-
-
-def _rows_json(rows: Iterable[Row], is_correctable: bool) -> bytes:
-    return _STATES.dump_json([RowState.of(row, is_correctable=is_correctable) for row in rows])
 
 
 class _Page(NamedTuple):
@@ -91,4 +68,42 @@ class Pages:
             self._bytes -= len(page.json)
 
 
-_pages = Pages()
+def progress_json(
+    service: BatchService,
+    batch: Batch,
+    selection: RowSelection = FIRST_PAGE,
+    pages: Pages | None = None,
+) -> bytes:
+    """Return where *batch* stands now, with some of its rows; those in *pages* are encoded."""
+    hospitals = (
+        _rows_json(selection.of(batch), batch.is_correctable)
+        if pages is None
+        else pages.json(batch, selection)
+    )
+    return _document(service, batch, selection, hospitals)
+
+
+def changes_json(service: BatchService, batch: Batch, rows: Iterable[Row]) -> bytes:
+    """Return where *batch* stands now, with *rows* of it wherever they stand."""
+    return _document(service, batch, NO_ROWS, _rows_json(rows, batch.is_correctable))
+
+
+def _document(
+    service: BatchService, batch: Batch, selection: RowSelection, hospitals: bytes
+) -> bytes:
+    progress = Progress.of(batch, service.outlook(batch), clock.now_s(), selection)
+    bare = progress.model_dump_json(exclude={"hospitals"}).encode()
+    return b'%b,"hospitals":%b}' % (bare.removesuffix(b"}"), hospitals)
+
+
+def _rows_json(rows: Iterable[Row], is_correctable: bool) -> bytes:
+    return _STATES.dump_json([RowState.of(row, is_correctable=is_correctable) for row in rows])
+
+
+async def get_pages(request: Request) -> Pages:
+    """Return the pages that all who ask share."""
+    pages: Pages = request.app.state.pages
+    return pages
+
+
+PagesDep = Annotated[Pages, Depends(get_pages)]

@@ -13,7 +13,7 @@ from config import Settings
 from main import create_app
 from models.api import Progress, RowSelection, RowState
 from models.batch import Batch, BatchStatus
-from routers.progress_document import progress_json
+from routers.progress_document import Pages, progress_json
 from tests.harness import Harness, csv_file
 from tests.integration.test_exactly_once import play
 
@@ -26,10 +26,10 @@ SELECTIONS = (
 )
 
 
-def assert_told_as_is(harness: Harness, batch: Batch) -> None:
+def assert_told_as_is(harness: Harness, batch: Batch, pages: Pages) -> None:
     """Compare each page with its rows, each of which is put into words anew."""
     for selection in SELECTIONS:
-        document = json.loads(progress_json(harness.service, batch, selection))
+        document = json.loads(progress_json(harness.service, batch, selection, pages))
         states = [
             RowState.of(row, is_correctable=batch.is_correctable).model_dump(mode="json")
             for row in selection.of(batch)
@@ -43,26 +43,27 @@ def assert_told_as_is(harness: Harness, batch: Batch) -> None:
 def test_nothing_is_told_later_than_it_is_so(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         changes: list[int | None] = []
+        pages = Pages()
         await harness.fault("reject", times=None, name="Hospital 3")
         await harness.fault("drop_after", times=2, skip=8)
         batch = await harness.submit(csv_file(20))
 
         def hear(row: int | None) -> None:
             changes.append(row)
-            assert_told_as_is(harness, batch)
+            assert_told_as_is(harness, batch, pages)
 
         harness.service.watch(batch.id, hear)
         await harness.service.wait(batch)
         assert batch.status is BatchStatus.FAILED
-        assert_told_as_is(harness, batch)
+        assert_told_as_is(harness, batch, pages)
 
         await harness.service.correct(batch.id, 3, {"name": "Third Hospital"})
-        assert_told_as_is(harness, batch)
+        assert_told_as_is(harness, batch, pages)
         assert told_row(harness, batch, 3)["name"] == "Third Hospital"
 
         resumed = await harness.resume(batch)
         assert resumed.status is BatchStatus.COMPLETED
-        assert_told_as_is(harness, batch)
+        assert_told_as_is(harness, batch, pages)
         assert told_row(harness, batch, 3)["status"] == "created_and_activated"
         assert {*range(1, 21)} <= {*changes}
 
@@ -71,11 +72,11 @@ def test_nothing_is_told_later_than_it_is_so(tmp_path: Path):
 
 def test_the_seconds_go_by_though_no_row_changes(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
-        batch = await harness.submit(csv_file(20))
+        batch, pages = await harness.submit(csv_file(20)), Pages()
         await asyncio.sleep(1)
-        first = Progress.model_validate_json(progress_json(harness.service, batch))
+        first = progress(harness, batch, pages)
         await asyncio.sleep(1)
-        second = Progress.model_validate_json(progress_json(harness.service, batch))
+        second = progress(harness, batch, pages)
 
         assert second.hospitals == first.hospitals
         assert second.processing_time_seconds == first.processing_time_seconds + 1
@@ -175,6 +176,11 @@ def client_of(harness: Harness, **settings: Any) -> httpx.AsyncClient:
     app = create_app(Settings(_env_file=None, **settings))
     app.state.service = harness.service
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service.test")
+
+
+def progress(harness: Harness, batch: Batch, pages: Pages) -> Progress:
+    document = progress_json(harness.service, batch, pages=pages)
+    return Progress.model_validate_json(document)
 
 
 def told_row(harness: Harness, batch: Batch, number: int) -> dict[str, Any]:
