@@ -26,6 +26,7 @@ from routers import (
     system,
 )
 from routers.event_stream import Feeds
+from routers.progress_document import Pages
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
 from services.batch_runner import BatchRunner
@@ -71,10 +72,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
+    app.state.pages = Pages()
     app.state.meters = Meters(settings.app_version)
     app.state.meters.show_event_streams(lambda: app.state.feeds.watchers)
     problem.install(app)
-    parts = (system, metrics, bulk, progress, reports, batches, dashboard, documentation)
+    # In the order in which addresses are compared with them: that which is asked most comes first.
+    parts = (progress, system, metrics, bulk, reports, batches, dashboard, documentation)
     for part in parts:
         app.include_router(part.router)
     middleware.install(app, settings)

@@ -9,8 +9,8 @@ from models.api import EXAMPLE_FINDING, EXAMPLE_ID, BulkResult, Progress, RowSta
 from models.batch import Batch
 from models.row import Row
 from models.validation import Finding
-from routers.dependencies import progress_of, reply
 from routers.pieces import reply_in_pieces
+from routers.progress_document import progress_json
 from services import clock
 from services.batch_service import BatchService
 
@@ -55,7 +55,12 @@ def accepted(service: BatchService, batch: Batch, *, asked_for: bool = False) ->
     headers = _location(batch)
     if asked_for:
         headers["Preference-Applied"] = "respond-async"
-    return reply(progress_of(service, batch), 202, headers)
+    return Response(
+        progress_json(service, batch),
+        status_code=202,
+        media_type="application/json",
+        headers=headers,
+    )
 
 
 def ended(batch: Batch, rows: Iterable[Row]) -> Response:

@@ -10,13 +10,11 @@ from fastapi import Depends, File, Header, Path, Request, Response, UploadFile
 from pydantic import BaseModel
 
 from config import Settings
-from models.api import EXAMPLE_ID, FIRST_PAGE, Progress, RowSelection
-from models.batch import Batch
+from models.api import EXAMPLE_ID
 from models.errors import BatchNotFound, InvalidRequest, NotCsv, UploadTooLarge
 from routers.access import CallerDep
 from routers.paced_file import PacedFile, busy_loop
 from routers.upload_limit import ORDINARY_BYTES
-from services import clock
 from services.batch_service import BatchService
 
 CSV_TYPES = frozenset({"text/csv", "application/csv", "text/x-csv", "text/comma-separated-values"})
@@ -131,15 +129,6 @@ IdempotencyKeyDep = Annotated[str | None, Depends(get_idempotency_key)]
 AsyncDep = Annotated[bool, Depends(wants_async)]
 
 
-def reply(shape: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def reply(shape: BaseModel, headers: dict[str, str] | None = None) -> Response:
     """Return *shape* as a JSON response."""
-    return Response(
-        shape.model_dump_json(), status_code=status, media_type="application/json", headers=headers
-    )
-
-
-def progress_of(
-    service: BatchService, batch: Batch, selection: RowSelection = FIRST_PAGE
-) -> Progress:
-    """Return where *batch* stands now, with some of its rows."""
-    return Progress.of(batch, service.outlook(batch), clock.now_s(), selection)
+    return Response(shape.model_dump_json(), media_type="application/json", headers=headers)

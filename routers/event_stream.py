@@ -15,11 +15,11 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from models.api import PAGE_ROWS, Progress, RowSelection, RowState
+from models.api import PAGE_ROWS
 from models.batch import ENDED, Batch
 from models.errors import BatchNotFound
-from routers.dependencies import progress_of
 from routers.problem import UploadCutOff
+from routers.progress_document import changes_json, progress_json
 from services import clock
 from services.batch_service import BatchService
 
@@ -27,7 +27,6 @@ GATHER_S = 0.005  # what changes together, as a wave of rows that leaves, is tol
 EVERY_S = 0.05  # ... and the next change not sooner than this after the last one
 # 1,000 rows take 5 ms to tell: so long, ten times, everything else has its turn.
 PAUSES = 10
-NO_ROWS = RowSelection(limit=0)
 KEEP_ALIVE_S = 15.0
 KEEP_ALIVE = b": still here\n\n"
 
@@ -46,23 +45,20 @@ def done_id(updated_at: datetime) -> str:
 
 
 class _Look:
-    """Where a batch stood at one moment, with its first rows; encoded when it is first wanted."""
+    """Where a batch stood at one moment, with its first rows."""
 
-    def __init__(self, progress: Progress, at_s: float) -> None:
-        self._progress = progress
-        self.at_s = at_s
+    def __init__(self, service: BatchService, batch: Batch) -> None:
+        self._json = progress_json(service, batch)
+        self._updated_at = batch.updated_at
+        self.at_s = clock.now_s()
 
     @cached_property
     def as_progress(self) -> bytes:
-        return _event("progress", event_id(self._progress.updated_at), self._json)
+        return _event("progress", event_id(self._updated_at), self._json)
 
     @cached_property
     def as_done(self) -> bytes:
-        return _event("done", done_id(self._progress.updated_at), self._json)
-
-    @cached_property
-    def _json(self) -> str:
-        return self._progress.model_dump_json()
+        return _event("done", done_id(self._updated_at), self._json)
 
 
 class Feed:
@@ -122,7 +118,7 @@ class Feed:
             return True
 
     def _look(self) -> _Look:
-        return _Look(progress_of(self._service, self._batch), clock.now_s())
+        return _Look(self._service, self._batch)
 
     def _end(self) -> _Look | None:
         return self._look() if self._batch.status in ENDED else None
@@ -157,12 +153,8 @@ class Feed:
         return sorted(numbers)
 
     def _as_rows(self, numbers: list[int]) -> bytes:
-        is_correctable = self._was_correctable
-        rows = map(self._batch.row, numbers)
-        states = [RowState.of(row, is_correctable=is_correctable) for row in rows]
-        bare = progress_of(self._service, self._batch, NO_ROWS)
-        changed = bare.model_copy(update={"hospitals": states})
-        return _event("rows", event_id(changed.updated_at), changed.model_dump_json())
+        changes = changes_json(self._service, self._batch, map(self._batch.row, numbers))
+        return _event("rows", event_id(self._batch.updated_at), changes)
 
     async def _wait(self) -> bool:
         """Return True at the next change, False when it is time for a sign of life."""
@@ -260,5 +252,5 @@ async def _until_first(*ends: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
-def _event(kind: str, identity: str, data: str) -> bytes:
-    return f"event: {kind}\nid: {identity}\ndata: {data}\n\n".encode()
+def _event(kind: str, identity: str, data: bytes) -> bytes:
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), identity.encode(), data)

@@ -9,25 +9,21 @@ from models.api import PAGE_ROWS, Cleaned, Progress, RowSelection
 from models.batch import ENDED
 from models.errors import BatchNotFound, ShuttingDown
 from routers.access import CallerDep
-from routers.dependencies import BatchIdDep, ServiceDep, progress_of, reply
+from routers.dependencies import BatchIdDep, ServiceDep
 from routers.event_stream import EventStream, FeedsDep, done_id
 from routers.openapi import problems
+from routers.polled_route import PolledRoute
+from routers.progress_document import PagesDep, progress_json
 
 router = APIRouter(prefix="/hospitals/progress")
 
 MAX_OFFSET = 1_000_000  # beyond any file
 
 
-@router.get(
-    "/{batch_id}",
-    response_model=Progress,
-    tags=["Progress"],
-    summary="Follow a batch",
-    responses=problems(BatchNotFound()),
-)
 async def progress(
     batch_id: BatchIdDep,
     service: ServiceDep,
+    pages: PagesDep,
     offset: Annotated[
         int, Query(ge=0, le=MAX_OFFSET, description="Rows to leave out at the beginning")
     ] = 0,
@@ -41,7 +37,19 @@ async def progress(
     The rows of a large batch come in pages. Whatever the page, the counts are of the whole batch.
     """
     selection = RowSelection(offset, limit, only_failed=only is not None)
-    return reply(progress_of(service, service.get(batch_id), selection))
+    document = progress_json(service, service.get(batch_id), selection, pages)
+    return Response(document, media_type="application/json")
+
+
+router.add_api_route(
+    "/{batch_id}",
+    progress,
+    response_model=Progress,
+    tags=["Progress"],
+    summary="Follow a batch",
+    responses=problems(BatchNotFound()),
+    route_class_override=PolledRoute,
+)
 
 
 _KINDS = {

@@ -1,11 +1,10 @@
 """Gives each request an id, which every line about it carries, and tells its end in one line."""
 
 import re
+from secrets import token_hex
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -17,7 +16,8 @@ logger = get_logger(__name__)
 
 HEADER = "X-Request-ID"
 
-_SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")  # no line can be forged of it
+_NAME = HEADER.lower().encode()
+_SOUND = re.compile(rb"[A-Za-z0-9._-]{1,128}")  # no line can be forged of it
 _PROBED = frozenset({"/health", "/health/ready"})  # every few seconds, for as long as it runs
 
 
@@ -51,8 +51,8 @@ class RequestId:
 
 
 def _request_id(scope: Scope) -> str:
-    told = Headers(scope=scope).get(HEADER, "")
-    return told if _SOUND.fullmatch(told) else uuid4().hex
+    told = next((value for name, value in scope["headers"] if name == _NAME), b"")
+    return told.decode() if _SOUND.fullmatch(told) else token_hex(16)
 
 
 class _Exchange:
@@ -63,7 +63,7 @@ class _Exchange:
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._receive = receive
         self._send = send
-        self._header = (HEADER.lower().encode(), request_id.encode())
+        self._header = (_NAME, request_id.encode())
         self._began_s = perf_counter()
         self._has_ended = False
         self._client_left = False

@@ -41,23 +41,23 @@ class RequestMeters:
         began_s = perf_counter()
         has_begun = False
 
-        def count(status: int) -> None:
-            nonlocal has_begun
-            has_begun = True
-            method = scope["method"] if scope["method"] in _METHODS else OTHER
-            self._meters.answered(method, self._route(scope), status, perf_counter() - began_s)
-
         async def send_counted(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
-                count(message["status"])
+                has_begun = True
+                self._count(scope, message["status"], began_s)
             await send(message)
 
         try:
             await self._app(scope, receive, send_counted)
         except Exception:
             if not has_begun:
-                count(500)  # it is answered further out
+                self._count(scope, 500, began_s)  # it is answered further out
             raise
+
+    def _count(self, scope: Scope, status: int, began_s: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else OTHER
+        self._meters.answered(method, self._route(scope), status, perf_counter() - began_s)
 
     def _route(self, scope: Scope) -> str:
         """Return the template of the called path; `OTHER` if there is nothing at it."""

@@ -1,10 +1,10 @@
 """What browsers are told of every answer, and the names under which the service may be called."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,15 +13,15 @@ from routers.addresses import path_of
 from routers.problem import plain
 
 _ON_EVERY_ANSWER = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"x-frame-options": b"DENY",
     # Not for pages of other origins that CORS allows: it speaks of what is embedded.
-    "Cross-Origin-Resource-Policy": "same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
 }
 _UNLESS_SET = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",  # batches hold names, addresses and phones
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cache-control": b"no-store",  # batches hold names, addresses and phones
 }
 _ANY_HOST = frozenset({"/health", "/health/ready"})  # platforms call these by an address
 
@@ -91,14 +91,18 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                headers = MutableHeaders(scope=message)
-                headers.update(_ON_EVERY_ANSWER)
-                for name, value in _UNLESS_SET.items():
-                    headers.setdefault(name, value)
+                message = {**message, "headers": _guarded(message.get("headers", ()))}
             await send(message)
 
         await self._app(scope, receive, send_guarded if scope["type"] == "http" else send)
+
+
+def _guarded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer, as the server takes them, with what it has to tell."""
+    given = [header for header in headers if header[0] not in _ON_EVERY_ANSWER]
+    names = {name for name, _ in given}
+    unless_set = [header for header in _UNLESS_SET.items() if header[0] not in names]
+    return [*given, *_ON_EVERY_ANSWER.items(), *unless_set]
 
 
 class TrustedHosts:

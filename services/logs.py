@@ -17,6 +17,9 @@ from structlog.typing import EventDict, Processor
 
 CHATTY = ("httpx", "httpcore")  # a line for each request, at INFO
 EVENT_WIDTH = 32
+LEVEL_WIDTH = 9
+_MORE_LINES = frozenset({"exception", "stack"})
+_SETS_APART = frozenset(" \t\r\n='\"")
 
 
 def get_logger(name: str) -> BoundLogger:
@@ -88,17 +91,41 @@ def _formatter(form: Literal["console", "json"]) -> ProcessorFormatter:
     if form == "json":
         last = [structlog.processors.JSONRenderer()]
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            pad_event_to=EVENT_WIDTH,
-            # The others show the values of variables.
-            exception_formatter=structlog.dev.plain_traceback,
-            sort_keys=False,
-        )
-        last = [_unforgeable, renderer]
+        last = [_unforgeable, console(colours=sys.stderr.isatty())]
     return ProcessorFormatter(
         foreign_pre_chain=[structlog.contextvars.merge_contextvars], processors=[*shared, *last]
     )
+
+
+def console(*, colours: bool) -> Processor:
+    """Return what writes a line to be read, as structlog does.
+
+    Every request is a line, and structlog takes five times as long for one without colours.
+    """
+    render = structlog.dev.ConsoleRenderer(
+        colors=colours,
+        pad_event_to=EVENT_WIDTH,
+        exception_formatter=structlog.dev.plain_traceback,  # the others show values of variables
+        sort_keys=False,
+    )
+
+    def write(logger: object, name: str, event: EventDict) -> str:
+        if colours or not _MORE_LINES.isdisjoint(event):
+            return render(logger, name, event)
+        return _one_line(**event)
+
+    return write
+
+
+def _one_line(timestamp: str, level: str, logger: str, event: str, **keys: object) -> str:
+    head = f"{timestamp} [{level:<{LEVEL_WIDTH}}] {event:<{EVENT_WIDTH}} [{logger}]"
+    return " ".join([head, *(f"{key}={_shown(value)}" for key, value in keys.items())])
+
+
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, but a single word as it is."""
+    is_word = isinstance(value, str) and _SETS_APART.isdisjoint(value)
+    return str(value) if is_word else repr(value)
 
 
 def _in_order(_: object, __: str, event: EventDict) -> EventDict:

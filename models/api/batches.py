@@ -13,7 +13,7 @@ from models.batch import ENDED, Batch, BatchStatus
 from models.outlook import Outlook
 from models.row import Row, RowStatus
 
-PAGE_ROWS = 1000  # of a progress document: 5 ms of work
+PAGE_ROWS = 1000  # of a progress document: 5 ms of work when all have changed
 
 EXAMPLE_ROW = {
     "row": 1,
@@ -249,10 +249,9 @@ class Progress(_BatchFields):
 
     @classmethod
     def of(
-        cls, batch: Batch, outlook: Outlook, now_s: float, selection: RowSelection = FIRST_PAGE
+        cls, batch: Batch, outlook: Outlook, now_s: float, selection: RowSelection
     ) -> "Progress":
-        """Return what is told of a batch; the counts are of all its rows."""
-        is_correctable = batch.is_correctable
+        """Return what is told of a batch, still without rows; the counts are of all of them."""
         return cls(
             **_batch_fields(batch),
             processing_time_seconds=round(batch.elapsed_seconds(now_s), 3),
@@ -260,9 +259,7 @@ class Progress(_BatchFields):
             eta_seconds=None if outlook.eta_s is None else round(outlook.eta_s, 1),
             offset=selection.offset,
             selected_hospitals=selection.count(batch),
-            hospitals=[
-                RowState.of(row, is_correctable=is_correctable) for row in selection.of(batch)
-            ],
+            hospitals=[],
         )
 
 

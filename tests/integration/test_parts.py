@@ -17,7 +17,7 @@ from models.api import Progress, RowSelection
 from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict
 from models.row import RowStatus
-from routers.dependencies import progress_of
+from routers.progress_document import progress_json
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 from tests.integration.test_interruptions import recovered
@@ -330,7 +330,8 @@ class TestProgress:
 def shown(
     harness: Harness, batch: Batch, offset: int, limit: int = 1000, *, only_failed: bool = False
 ) -> Progress:
-    return progress_of(harness.service, batch, RowSelection(offset, limit, only_failed))
+    selection = RowSelection(offset, limit, only_failed)
+    return Progress.model_validate_json(progress_json(harness.service, batch, selection))
 
 
 class TestAbandon:

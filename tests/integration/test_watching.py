@@ -16,9 +16,9 @@ from models.batch import Batch, BatchStatus
 from models.errors import ShuttingDown
 from models.outlook import Outlook
 from models.row import RowStatus
-from routers.dependencies import progress_of
 from routers.event_stream import EventStream, Feeds
 from routers.problem import UploadCutOff
+from routers.progress_document import progress_json
 from services.batch_service import BatchService
 from tests.e2e.event_client import Event, merged, parse
 from tests.harness import Harness, csv_file
@@ -102,7 +102,7 @@ class Watcher:
 
 def rows_of(service: BatchService, batch: Batch) -> list[dict[str, Any]]:
     """Return what polling shows of the rows."""
-    document: dict[str, Any] = json.loads(progress_of(service, batch).model_dump_json())
+    document: dict[str, Any] = json.loads(progress_json(service, batch))
     return list(document["hospitals"])
 
 
@@ -133,7 +133,7 @@ def test_the_events_of_a_whole_upload_are_what_polling_shows_within_a_tenth_of_a
         assert first.kind == "progress"
         assert {event.kind for event in changes} == {"rows"}
         assert done.kind == "done"
-        assert done.data == json.loads(progress_of(harness.service, batch).model_dump_json())
+        assert done.data == json.loads(progress_json(harness.service, batch))
         assert merged([first, *changes]) == done.data
         assert watcher.ended
 
@@ -367,7 +367,7 @@ def test_every_change_is_told_when_it_comes_while_a_piece_is_on_its_way(tmp_path
                     watcher.wake_up()
             await asyncio.sleep(0.007)
 
-        final = json.loads(progress_of(harness.service, batch).model_dump_json())
+        final = json.loads(progress_json(harness.service, batch))
         for watcher in crowd:
             *told, done = watcher.events
             assert merged(told) == done.data == final

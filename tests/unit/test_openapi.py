@@ -40,7 +40,15 @@ from models.errors import (
     UploadTooLarge,
     UploadTooSlow,
 )
-from routers import accept, access, dependencies, event_stream, metrics, reports
+from routers import (
+    accept,
+    access,
+    dependencies,
+    event_stream,
+    metrics,
+    progress_document,
+    reports,
+)
 from routers.openapi import example_path, operations
 from routers.problem import MEDIA_TYPE, TYPE_PREFIX
 from services.batch_service import BatchService
@@ -69,6 +77,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     dependencies.get_service: set(),
     dependencies.get_settings: set(),
     event_stream.get_feeds: set(),
+    progress_document.get_pages: set(),
     metrics.get_meters: set(),
     metrics.check_reader: {Forbidden},
     access.get_caller: set(),  # who shows no key does not come so far

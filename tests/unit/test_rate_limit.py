@@ -5,15 +5,21 @@ import gc
 import threading
 import tracemalloc
 from collections import Counter
+from math import floor
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
 from models.caller import ANYBODY, Caller
-from routers.rate_limit import RateLimit, network_of
+from routers.rate_limit import RateLimit, SlidingCounter, network_of
+from tests.unit.strategies import law
 
 LIMIT = 20
+
+a_pause = st.floats(0, 0.7) | st.floats(0.9, 2.5)  # within a second, and beyond the next
 
 
 async def _ok(scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,6 +173,37 @@ async def test_what_is_no_request_passes():
     await RateLimit(app, 1, lambda scope: None)({"type": "lifespan"}, unused, unused)
 
     assert reached == ["lifespan"]
+
+
+@law
+@given(
+    st.integers(1, 5),
+    st.lists(st.tuples(a_pause, st.sampled_from("ab")), min_size=1, max_size=60),
+)
+def test_each_is_let_through_by_what_it_called_itself_in_this_second_and_the_one_before(
+    limit: int, calls: list[tuple[float, str]]
+):
+    counter, now_s = SlidingCounter(limit), 100.0
+    through: list[tuple[float, str]] = []
+    for pause_s, name in calls:
+        now_s += pause_s
+        theirs = [at_s for at_s, whose in through if whose == name]
+        this = sum(int(at_s) == int(now_s) for at_s in theirs)
+        before = sum(int(at_s) == int(now_s) - 1 for at_s in theirs)
+
+        taken = counter.add(("address", name), now_s)
+
+        assert taken is (floor(before * (1 - now_s % 1)) + this < limit)
+        if taken:
+            through.append((now_s, name))
+
+
+@pytest.mark.parametrize(("now_s", "taken"), [(101.0, 0), (101.5, 10), (102.0, 20), (7.0, 20)])
+def test_calls_count_less_and_less_and_after_two_seconds_not_at_all(now_s: float, taken: int):
+    counter = SlidingCounter(20)
+    assert all(counter.add(("key", "one"), 100.9) for _ in range(20))
+
+    assert sum(counter.add(("key", "one"), now_s) for _ in range(40)) == taken
 
 
 async def test_addresses_of_the_past_are_forgotten_and_nothing_runs_on():
