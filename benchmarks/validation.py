@@ -192,7 +192,7 @@ def measure() -> Section:
     ):
         pauses = runner.run(_pauses(Path(name)))
     figures = [*_read_alone(found), _over_http(found[LARGEST])]
-    figures.append(Figure("memory of the service beside the upload", grown_mib, "MiB"))
+    figures.append(Figure("most memory of the service beyond that at rest", grown_mib, "MiB"))
     figures += [
         Figure(f"longest pause of the loop, {kind}", pause_ms, "ms", at_most=BOUND_MS)
         for kind, pause_ms in pauses.items()
