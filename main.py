@@ -26,7 +26,7 @@ from routers import (
     system,
 )
 from routers.event_stream import Feeds
-from routers.progress_document import Pages
+from routers.progress_document import FirstPages
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
 from services.batch_runner import BatchRunner
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.large_file_turn = asyncio.Lock()
     app.state.feeds = Feeds()
-    app.state.pages = Pages()
+    app.state.pages = FirstPages()
     app.state.meters = Meters(settings.app_version)
     app.state.meters.show_event_streams(lambda: app.state.feeds.watchers)
     problem.install(app)

@@ -98,7 +98,7 @@ def _taken(
     small one that follows it.
     """
     with _storage() as (storage, folder):
-        takers = [of_bench(_Bench(storage, folder, rows)) for rows in sizes]
+        takers = (of_bench(_Bench(storage, folder, rows)) for rows in sizes)
         return [[take() for _ in range(REPEATS)] for take in takers]
 
 

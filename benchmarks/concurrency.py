@@ -5,7 +5,7 @@ from benchmarks.rig import UNLIMITED, UNPACED, bare_creates_s, for_rows, fresh_r
 
 ROWS = 40
 AT_ONCE = (1, 2, 5, 10, 20, 40)
-CREATE_S = 0.4
+CREATE_S = 0.5
 AIM = 1.1
 GROWTH = "ratio to bare creates, as many at once"
 ABOUT = f"""

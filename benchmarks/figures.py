@@ -81,12 +81,12 @@ class Section:
     growths: list[Growth] = field(default_factory=list)
 
     def figure(self, what: str) -> Figure:
-        """Return the finding of that name."""
-        return next(figure for figure in self.figures if figure.what == what)
+        """Return the finding of that name; KeyError if there is none."""
+        return {figure.what: figure for figure in self.figures}[what]
 
     def growth(self, what: str) -> Growth:
-        """Return the growth of that name."""
-        return next(growth for growth in self.growths if growth.what == what)
+        """Return the growth of that name; KeyError if there is none."""
+        return {growth.what: growth for growth in self.growths}[what]
 
 
 def compared(

@@ -44,7 +44,13 @@ def footprint(server: Server) -> Footprint:
 
 
 def peak_mib(server: Server) -> float:
-    """Return the most memory that the process of *server* ever had, in MiB (Linux)."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    """Return the most memory that the process of *server* ever had, in MiB.
+
+    Only Linux tells that; elsewhere it is what the process has now.
+    """
+    try:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+    except FileNotFoundError:
+        return footprint(server).memory_mib
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

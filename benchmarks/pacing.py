@@ -19,7 +19,8 @@ MARGIN_S = 0.1  # for requests that travel at different speeds: here all travel 
 AIM = 1.05
 ABOUT = f"""
 {FILES} files of {PART_ROWS} rows at once, 30 creates in {PERIOD_S:g} s of {CREATE_S:g} s each: the
-real 60 s and 5 s, scaled down. Floor: one window and two creates, a create measured bare.
+real 60 s and 5 s, scaled down. Floor: one window and two creates, a create measured bare: of the
+30 that a window allows 20 are under way at a time (MAX_CONCURRENT_REQUESTS), then 10.
 """
 
 

@@ -37,7 +37,7 @@ PLOTS = (
         "Time of a file against its rows, when the directory answers at once",
         (
             ("throughput", throughput.TIME, "loaded: created, compared, active"),
-            ("throughput", throughput.BARE_TIME, "as many bare creates"),
+            ("throughput", throughput.BARE_TIME, "as many bare creates, at their rate"),
             ("validation", validation.OVER_HTTP, "checked only"),
         ),
         "seconds",

@@ -15,6 +15,7 @@ from benchmarks.rig import INSTANT, UNPACED, accepted, completed, for_rows, fres
 from scripts.processes import Server, free_port
 
 REPEATS = 5
+MODEL, READY = "/hospitals/progress/none", "/ready/none"
 CLIENTS = 8
 SECONDS = 1.0
 SIZES = (20, 200, 1_000)  # a page has up to 1,000 rows
@@ -23,10 +24,11 @@ HANGS = {"endpoint": "create", "kind": "hang"}
 # So many that the limiter counts each request and refuses none.
 LIMITED = UNPACED | {"max_requests_per_second": 1_000_000}
 ABOUT = f"""
-{CLIENTS} clients ask for the progress of a batch of {ROWS} rows as fast as they are answered.
-Floor: a bare FastAPI route that returns the same document as a model, under the same server with
-its default settings. Both write a line of log for each request; keys, limits, ids, meters and
-headers are the service's own.
+{CLIENTS} clients ask for the progress of a batch of {ROWS} rows as fast as they are answered; of
+the one under way no row changes meanwhile. Floor: a bare FastAPI route that returns the same
+document as a model, under the same server with its default settings; and one whose document is
+ready as bytes, while the service puts seconds and outlook in. All write a line of log for each
+request; keys, limits, ids, meters and headers are the service's own.
 """
 
 
@@ -37,13 +39,13 @@ def answers_per_second(url: str, seconds: float = SECONDS) -> float:
 
 
 @contextmanager
-def bare_route(folder: Path) -> Iterator[str]:
-    """Serve the bare route; yield where."""
+def bare_app(folder: Path) -> Iterator[str]:
+    """Serve the bare routes; yield where."""
     port = free_port()
     arguments = ["uvicorn", "benchmarks.bare_app:app", "--port", str(port)]
     server = Server(arguments, port, "/health", {}, folder / "bare.log")
     try:
-        yield f"{server.url}/hospitals/progress/none"
+        yield server.url
     finally:
         server.stop()
 
@@ -59,18 +61,20 @@ def measure() -> Section:
         done = {rows: completed(service, rows) for rows in SIZES}
         httpx.put(f"{directory.url}/_directory/faults", json=[HANGS]).raise_for_status()
         running = accepted(service, ROWS)
-        with bare_route(folder) as floor:
-            completed_pairs, running_pairs = interleaved(
-                REPEATS, partial(asked, done[ROWS], floor), partial(asked, running, floor)
+        with bare_app(folder) as bare_url:
+            pairs = interleaved(
+                REPEATS,
+                partial(asked, done[ROWS], bare_url + MODEL),
+                partial(asked, running, bare_url + MODEL),
+                partial(asked, done[ROWS], bare_url + READY),
             )
         points = [(float(rows), answers_per_second(url)) for rows, url in done.items()]
         service.kill()  # it would wait for the creates that hang
-    return Section(
-        "Progress requests",
-        ABOUT,
-        [
-            compared("of a completed batch", "requests/s", completed_pairs, at_least=AIM),
-            compared("of a batch under way", "requests/s", running_pairs, at_least=AIM),
-        ],
-        [Growth("answers", "rows of the page", "requests/s", points)],
-    )
+    of_completed, of_running, of_ready = pairs
+    figures = [
+        compared("of a completed batch", "requests/s", of_completed, at_least=AIM),
+        compared("of a batch under way", "requests/s", of_running, at_least=AIM),
+        compared("of a completed batch, to bytes that are ready", "requests/s", of_ready),
+    ]
+    growths = [Growth("answers", "rows of the page", "requests/s", points)]
+    return Section("Progress requests", ABOUT, figures, growths)

@@ -11,10 +11,10 @@ INTRODUCTION = """\
 # Performance
 
 `make bench` has measured, written and drawn all of this; no figure is written by hand. Speed is
-told as a ratio against a floor: what the bare parts, without this service, need for the same on the
-same machine, taken right beside it. Such ratios hold on other machines, seconds do not. Figures are
-medians of repeats in turns. `python -m benchmarks NAME` takes one benchmark alone, by the name that
-stands below its heading, and writes nothing.
+told as a ratio against what the bare parts need for the same on the same machine, taken right
+beside it: such ratios hold on other machines, seconds do not. Figures are medians of repeats, but
+of what only waits for creates. Delays, pauses and memory have no floor. `python -m benchmarks NAME`
+takes one benchmark alone, by the name that stands below its heading, and writes nothing.
 """
 GROWTH = """\
 ## How it grows

@@ -11,7 +11,7 @@ import httpx
 
 from benchmarks.figures import Figure, Pair, Section, compared, interleaved
 from benchmarks.footprint import footprint, peak_mib
-from benchmarks.progress import bare_route
+from benchmarks.progress import bare_app
 from benchmarks.rig import INSTANT, NOWHERE, PART_ROWS, TIMEOUT_S, UNPACED, fresh_rig, upload
 from scripts.processes import start_service
 
@@ -20,15 +20,16 @@ FILES = 100
 START_S = 1.0
 REST_MIB = 80.0
 ABOUT = f"""
-From the start of the process until `/health` is answered (asked every 20 ms). Floor: a bare FastAPI
-route under the same server. At load: {FILES} files of {PART_ROWS} rows at once.
+From the start of the process until `/health` is answered (asked every 20 ms). Floor: the bare
+FastAPI app that progress requests are compared with. At load: {FILES} files of {PART_ROWS} rows at
+once.
 """
 
 
 def start(folder: Path) -> Pair:
     """Return the seconds until the service and a bare route answer."""
     began_s = perf_counter()
-    with bare_route(folder):
+    with bare_app(folder):
         floor_s = perf_counter() - began_s
     began_s = perf_counter()
     service = start_service(folder, NOWHERE)

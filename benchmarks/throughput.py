@@ -13,6 +13,7 @@ import httpx
 from benchmarks.figures import Figure, Growth, Pair, Section, compared
 from benchmarks.footprint import peak_mib
 from benchmarks.rig import (
+    CLIENTS,
     INSTANT,
     TIMEOUT_S,
     UNPACED,
@@ -28,9 +29,10 @@ FLOOR_ROWS = 2_000
 UPLOADERS = 4  # files under way at a time, so that the lists of one are beside another's creates
 MAX_MIB = 150.0
 ABOUT = f"""
-Creates that take no time, no limits; {UPLOADERS} clients upload the files. Floor: {FLOOR_ROWS:,}
-bare creates with httpx, {AT_ONCE} at a time, to the same directory. The service looks besides,
-activates, and has every step on the disk.
+Creates that take no time, no limits; {UPLOADERS} clients upload the files. Against {FLOOR_ROWS:,}
+creates with one bare httpx client, {AT_ONCE} at a time, as a script would send them to the same
+directory, and against the most that bare httpx can send, which is with {CLIENTS} clients. The
+service looks besides, activates, and has every step on the disk.
 """
 
 
@@ -53,7 +55,11 @@ CASES = (
     Case(1, 2_000, at_least=1.0),
     Case(1, 20_000, at_least=1.0, repeats=2),
 )
-TIME, BARE_TIME, MEMORY = "time of a file", "time of as many bare creates", "most memory"
+TIME, BARE_TIME, MEMORY = (
+    "time of a file",
+    "time of as many bare creates at their rate",
+    "most memory",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +67,14 @@ class Run:
     """One measurement.
 
     Attributes:
-        rates: Rows a second of the service, and of the floor.
+        rates: Rows a second of the service, and of one bare client.
+        most: Rows a second of the service, and of the most bare clients that help.
         alone_s: Seconds of one file on its own.
         mib: The most memory that the service ever had.
     """
 
     rates: Pair
+    most: Pair
     alone_s: float
     mib: float
 
@@ -85,12 +93,14 @@ async def _load(url: str, case: Case) -> float:
 
 
 def load(case: Case) -> Run:
-    """Measure floor and service, both fresh, one after the other."""
+    """Measure bare creates and service, both fresh, one after the other."""
     with fresh_rig(*INSTANT, **UNPACED, **for_rows(case.rows)) as (service, directory, _):
-        floor = FLOOR_ROWS / bare_creates_s(directory.url, FLOOR_ROWS, AT_ONCE)
+        one = FLOOR_ROWS / bare_creates_s(directory.url, FLOOR_ROWS, AT_ONCE, clients=1)
+        most = FLOOR_ROWS / bare_creates_s(directory.url, FLOOR_ROWS, AT_ONCE)
         seconds = asyncio.run(_load(service.url, case))
         alone_s = seconds if case.files == 1 else upload_s(service.url, case.rows)
-        return Run((case.files * case.rows / seconds, floor), alone_s, peak_mib(service))
+        rate = case.files * case.rows / seconds
+        return Run((rate, one), (rate, most), alone_s, peak_mib(service))
 
 
 def measure() -> Section:
@@ -100,13 +110,17 @@ def measure() -> Section:
         compared(str(case), "rows/s", [run.rates for run in runs], at_least=case.at_least)
         for case, runs in found.items()
     ]
-    floor = median(run.rates[1] for runs in found.values() for run in runs)
+    figures += [
+        compared(f"{case}, to {CLIENTS} clients", "rows/s", [run.most for run in runs])
+        for case, runs in found.items()
+    ]
+    most = median(run.most[1] for runs in found.values() for run in runs)
     alone = [(case.rows, median(run.alone_s for run in runs)) for case, runs in found.items()]
     memory = [(case.rows, max(run.mib for run in runs)) for case, runs in found.items()]
     figures.append(Figure("most memory", memory[-1][1], "MiB", at_most=MAX_MIB))
     growths = [
         Growth(TIME, "rows", "s", alone),
-        Growth(BARE_TIME, "rows", "s", [(case.rows, case.rows / floor) for case in CASES]),
+        Growth(BARE_TIME, "rows", "s", [(case.rows, case.rows / most) for case in CASES]),
         Growth(MEMORY, "rows", "MiB", memory),
     ]
     return Section("Throughput", ABOUT, figures, growths)

@@ -63,12 +63,14 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[BatchService, str]]:
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it has no event for that
-        await asyncio.sleep(0.01)
-    yield app.state.service, f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    await serving
-    directory.kill()
+    try:
+        while not server.started:  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0.01)
+        yield app.state.service, f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+        directory.kill()
 
 
 def _hanging_directory(folder: Path) -> Server:

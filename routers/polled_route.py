@@ -10,9 +10,9 @@ from routers.progress_document import get_pages
 
 
 class PolledRoute(APIRoute):
-    """Finds by itself what a call without a query needs: the framework takes 90 us for that.
+    """The route of `progress`: finds by itself what a call without a query needs.
 
-    All else of the answer takes 160. What the endpoint takes besides has a default.
+    The framework takes 90 us for that, and all else of the answer 160.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

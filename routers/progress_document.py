@@ -1,12 +1,11 @@
-"""The progress document as JSON: a page of rows is encoded when it has changed, then told as it is.
+"""The progress document as JSON: the first page is encoded when it has changed, then told as it is.
 
 Whoever asks again is mostly told the same rows. They are kept beside their JSON to be compared with
 those of now: a row is never changed but replaced, so nothing has to be told here of what changed.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple
 from uuid import UUID
 from weakref import ref
 
@@ -19,7 +18,7 @@ from models.row import Row, Rows
 from services import clock
 from services.batch_service import BatchService
 
-KEPT_BYTES = 4 * 1024 * 1024  # the pages of a thousand ordinary files
+KEPT_PAGES = 64  # 4 KB of a file of 20 rows, 200 KB of a large one
 NO_ROWS = RowSelection(limit=0)
 
 _STATES = TypeAdapter(list[RowState])
@@ -27,59 +26,50 @@ _STATES = TypeAdapter(list[RowState])
 
 class _Page(NamedTuple):
     rows: list[Row]
+    is_correctable: bool
     json: bytes
     of: ref[Rows]  # drops the page when these are gone
 
 
-_Key: TypeAlias = tuple[UUID, RowSelection, bool]
+class FirstPages:
+    """The first pages of the batches that were asked for last; none outlives its batch.
 
+    Only first pages are asked for again and again; others, of which there is any number, are
+    encoded each time.
+    """
 
-class Pages:
-    """The pages that were told last, in so many bytes of JSON; none outlives its batch."""
+    def __init__(self, kept: int = KEPT_PAGES) -> None:
+        self._kept = kept
+        self._pages: dict[UUID, _Page] = {}  # the one asked for last comes last
 
-    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
-        self._kept_bytes = kept_bytes
-        self._pages: OrderedDict[_Key, _Page] = OrderedDict()
-        self._bytes = 0
-
-    def json(self, batch: Batch, selection: RowSelection) -> bytes:
-        """Return the selected rows as they are now."""
-        rows = selection.of(batch)
-        key = (batch.id, selection, batch.is_correctable)
-        page = self._pages.get(key)
-        if page is None or page.rows != rows:
-            json = _rows_json(rows, batch.is_correctable)
-            page = _Page(rows, json, ref(batch.rows, lambda _: self._drop(key)))
-            self._keep(key, page)
-        else:
-            self._pages.move_to_end(key)
+    def json(self, batch: Batch) -> bytes:
+        """Return the rows of the first page as they are now."""
+        rows, is_correctable = FIRST_PAGE.of(batch), batch.is_correctable
+        page = self._pages.pop(batch.id, None)
+        if page is None or page.rows != rows or page.is_correctable is not is_correctable:
+            json = _rows_json(rows, is_correctable)
+            page = _Page(rows, is_correctable, json, self._watched(batch))
+        self._pages[batch.id] = page
+        if len(self._pages) > self._kept:
+            del self._pages[next(iter(self._pages))]
         return page.json
 
-    def _keep(self, key: _Key, page: _Page) -> None:
-        self._drop(key)
-        self._pages[key] = page
-        self._bytes += len(page.json)
-        while self._bytes > self._kept_bytes:
-            self._drop(next(iter(self._pages)))
-
-    def _drop(self, key: _Key) -> None:
-        page = self._pages.pop(key, None)
-        if page is not None:
-            self._bytes -= len(page.json)
+    def _watched(self, batch: Batch) -> ref[Rows]:
+        batch_id = batch.id
+        return ref(batch.rows, lambda _: self._pages.pop(batch_id, None))
 
 
 def progress_json(
     service: BatchService,
     batch: Batch,
     selection: RowSelection = FIRST_PAGE,
-    pages: Pages | None = None,
+    pages: FirstPages | None = None,
 ) -> bytes:
-    """Return where *batch* stands now, with some of its rows; those in *pages* are encoded."""
-    hospitals = (
-        _rows_json(selection.of(batch), batch.is_correctable)
-        if pages is None
-        else pages.json(batch, selection)
-    )
+    """Return where *batch* stands now, with some of its rows; first ones are taken from *pages*."""
+    if pages is not None and selection == FIRST_PAGE:
+        hospitals = pages.json(batch)
+    else:
+        hospitals = _rows_json(selection.of(batch), batch.is_correctable)
     return _document(service, batch, selection, hospitals)
 
 
@@ -100,10 +90,10 @@ def _rows_json(rows: Iterable[Row], is_correctable: bool) -> bytes:
     return _STATES.dump_json([RowState.of(row, is_correctable=is_correctable) for row in rows])
 
 
-async def get_pages(request: Request) -> Pages:
+async def get_pages(request: Request) -> FirstPages:
     """Return the pages that all who ask share."""
-    pages: Pages = request.app.state.pages
+    pages: FirstPages = request.app.state.pages
     return pages
 
 
-PagesDep = Annotated[Pages, Depends(get_pages)]
+PagesDep = Annotated[FirstPages, Depends(get_pages)]

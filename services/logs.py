@@ -117,8 +117,8 @@ def console(*, colours: bool) -> Processor:
     return write
 
 
-def _one_line(timestamp: str, level: str, logger: str, event: str, **keys: object) -> str:
-    head = f"{timestamp} [{level:<{LEVEL_WIDTH}}] {event:<{EVENT_WIDTH}} [{logger}]"
+def _one_line(timestamp: str, level: str, logger: str, event: object, **keys: object) -> str:
+    head = f"{timestamp} [{level:<{LEVEL_WIDTH}}] {event!s:<{EVENT_WIDTH}} [{logger}]"
     return " ".join([head, *(f"{key}={_shown(value)}" for key, value in keys.items())])
 
 

@@ -292,13 +292,11 @@ def _pieces(
     head: str, rows: Sequence[Row], separator: str, tail: str, indent: int | None = None
 ) -> Iterator[bytes]:
     before = head
-    for start in range(0, len(rows), ROWS_A_PIECE):
+    for start in range(0, max(len(rows), 1), ROWS_A_PIECE):
         texts = [_row_text(row, indent) for row in rows[start : start + ROWS_A_PIECE]]
         after = tail if start + ROWS_A_PIECE >= len(rows) else ""
         yield (before + separator.join(texts) + after).encode()
         before = separator
-    if not rows:
-        yield (head + tail).encode()
 
 
 def _row_text(row: Row, indent: int | None) -> str:

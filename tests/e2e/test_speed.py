@@ -70,7 +70,8 @@ def test_progress_is_told_as_quickly_as_was_found():
     figure = FOUND["progress"].figure("of a completed batch")
     with fresh_rig(*INSTANT, **progress.LIMITED) as (service, _, folder):
         url = completed(service, PART_ROWS)
-        with progress.bare_route(folder) as floor_url:
+        with progress.bare_app(folder) as bare_url:
+            floor_url = bare_url + progress.MODEL
             assert [] == worse_than_half(figure, partial(progress.asked, url, floor_url))
 
 

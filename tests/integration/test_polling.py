@@ -13,7 +13,10 @@ from config import Settings
 from main import create_app
 from models.api import Progress, RowSelection, RowState
 from models.batch import Batch, BatchStatus
-from routers.progress_document import Pages, progress_json
+from routers import progress as progress_routes
+from routers.dependencies import get_batch_id, get_service
+from routers.polled_route import PolledRoute
+from routers.progress_document import FirstPages, get_pages, progress_json
 from tests.harness import Harness, csv_file
 from tests.integration.test_exactly_once import play
 
@@ -26,7 +29,7 @@ SELECTIONS = (
 )
 
 
-def assert_told_as_is(harness: Harness, batch: Batch, pages: Pages) -> None:
+def assert_told_as_is(harness: Harness, batch: Batch, pages: FirstPages) -> None:
     """Compare each page with its rows, each of which is put into words anew."""
     for selection in SELECTIONS:
         document = json.loads(progress_json(harness.service, batch, selection, pages))
@@ -43,7 +46,7 @@ def assert_told_as_is(harness: Harness, batch: Batch, pages: Pages) -> None:
 def test_nothing_is_told_later_than_it_is_so(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         changes: list[int | None] = []
-        pages = Pages()
+        pages = FirstPages()
         await harness.fault("reject", times=None, name="Hospital 3")
         await harness.fault("drop_after", times=2, skip=8)
         batch = await harness.submit(csv_file(20))
@@ -72,7 +75,7 @@ def test_nothing_is_told_later_than_it_is_so(tmp_path: Path):
 
 def test_the_seconds_go_by_though_no_row_changes(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
-        batch, pages = await harness.submit(csv_file(20)), Pages()
+        batch, pages = await harness.submit(csv_file(20)), FirstPages()
         await asyncio.sleep(1)
         first = progress(harness, batch, pages)
         await asyncio.sleep(1)
@@ -132,6 +135,15 @@ def test_with_and_without_a_query_the_answer_is_the_same(
     play(tmp_path, scenario)
 
 
+def test_the_short_way_finds_all_that_the_endpoint_takes():
+    (route,) = (r for r in progress_routes.router.routes if isinstance(r, PolledRoute))
+
+    found = {get_batch_id, get_service, get_pages}
+    assert found == {dependency.call for dependency in route.dependant.dependencies}
+    assert not any(param.field_info.is_required() for param in route.dependant.query_params)
+    assert not route.dependant.header_params + route.dependant.cookie_params
+
+
 def test_another_method_is_refused(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.load(csv_file(3))
@@ -178,7 +190,7 @@ def client_of(harness: Harness, **settings: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service.test")
 
 
-def progress(harness: Harness, batch: Batch, pages: Pages) -> Progress:
+def progress(harness: Harness, batch: Batch, pages: FirstPages) -> Progress:
     document = progress_json(harness.service, batch, pages=pages)
     return Progress.model_validate_json(document)
 

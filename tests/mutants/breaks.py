@@ -605,7 +605,7 @@ BREAKS = (
     Break(
         "who asks again is told the rows as they were",
         "routers/progress_document.py",
-        "if page is None or page.rows != rows:",
+        "if page is None or page.rows != rows or page.is_correctable is not is_correctable:",
         "if page is None:",
         POLLING + "test_nothing_is_told_later_than_it_is_so",
     ),

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -96,6 +97,13 @@ def test_the_page_is_that_of_the_figures_that_were_found():
 
 def test_every_benchmark_is_in_what_was_found():
     assert list(BENCHMARKS) == list(load()[0]), "run `make bench`"
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_page_says_how_it_is_measured_now(name: str):
+    module = sys.modules[BENCHMARKS[name].__module__]
+
+    assert module.ABOUT == load()[0][name].about, "run `make bench`"
 
 
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.file_name)

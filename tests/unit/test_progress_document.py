@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.api import RowSelection, RowState
+from models.api import RowState
 from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
-from routers.progress_document import Pages
+from routers.progress_document import FirstPages
 from tests.unit.strategies import law
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
-ALL = RowSelection()
 
 
 def a_row(number: int, status: RowStatus = RowStatus.PENDING, **changes: Any) -> Row:
@@ -33,8 +32,8 @@ def a_batch(rows: int | Sequence[Row], number: int = 1) -> Batch:
     return batch
 
 
-def told(pages: Pages, batch: Batch, selection: RowSelection = ALL) -> list[dict[str, Any]]:
-    return list(json.loads(pages.json(batch, selection)))
+def told(pages: FirstPages, batch: Batch) -> list[dict[str, Any]]:
+    return list(json.loads(pages.json(batch)))
 
 
 def states(rows: Sequence[Row], *, is_correctable: bool = False) -> list[dict[str, Any]]:
@@ -59,7 +58,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("status", [BatchStatus.PROCESSING, BatchStatus.RESUMABLE])
 def test_a_row_that_changed_is_told_at_once(change: str, status: BatchStatus):
-    pages, batch = Pages(), a_batch(3)
+    pages, batch = FirstPages(), a_batch(3)
     batch.status = status
     told(pages, batch)
 
@@ -70,7 +69,7 @@ def test_a_row_that_changed_is_told_at_once(change: str, status: BatchStatus):
 
 
 def test_what_can_be_corrected_is_told_while_the_batch_is_at_rest_only():
-    pages, batch = Pages(), a_batch([a_row(1), REFUSED])
+    pages, batch = FirstPages(), a_batch([a_row(1), REFUSED])
 
     def correctable() -> bool:
         return told(pages, batch)[1]["to_correct"] is not None
@@ -84,31 +83,6 @@ def test_what_can_be_corrected_is_told_while_the_batch_is_at_rest_only():
     assert not correctable()
 
 
-@pytest.mark.parametrize(("changed", "page"), [(10, 0), (11, 1), (20, 1), (21, 2)])
-def test_a_change_beside_the_border_of_a_page_is_told_on_its_own(changed: int, page: int):
-    pages, batch = Pages(), a_batch(25)
-    selections = [RowSelection(offset, 10) for offset in (0, 10, 20)]
-    before = [told(pages, batch, selection) for selection in selections]
-
-    batch.rows.put(a_row(changed, RowStatus.CREATED, hospital_id=7))
-
-    after = [told(pages, batch, selection) for selection in selections]
-    assert [number for number in range(3) if after[number] != before[number]] == [page]
-    assert [row for rows in after for row in rows] == states(batch.rows)
-
-
-def test_the_failed_ones_move_up_when_one_before_them_is_none_any_more():
-    pages, batch = Pages(), a_batch([a_row(n + 1, RowStatus.FAILED) for n in range(5)])
-    second = RowSelection(2, 2, only_failed=True)
-    assert [row["row"] for row in told(pages, batch, second)] == [3, 4]
-
-    batch.rows.put(a_row(1, RowStatus.CREATED, hospital_id=7))
-    assert [row["row"] for row in told(pages, batch, second)] == [4, 5]
-
-    batch.rows.put(a_row(1, RowStatus.FAILED))
-    assert [row["row"] for row in told(pages, batch, second)] == [3, 4]
-
-
 a_state: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     status=st.sampled_from(RowStatus),
@@ -117,18 +91,17 @@ a_state: st.SearchStrategy[dict[str, Any]] = st.builds(
     refused=st.booleans(),
     seconds=st.sampled_from([0.0, 0.25]),
 )
-a_selection = st.builds(RowSelection, st.integers(0, 4), st.integers(0, 4), st.booleans())
 a_step = st.one_of(
     st.tuples(st.integers(1, 6), a_state),
     st.sampled_from([BatchStatus.PROCESSING, BatchStatus.RESUMABLE, BatchStatus.FAILED]),
-    a_selection,
+    st.just("asked"),
 )
 
 
 @law
-@given(st.lists(a_step, max_size=30), st.sampled_from([0, 600, 4096]))
-def test_whatever_happens_what_is_told_is_what_is(steps: list[Any], kept_bytes: int):
-    pages, batch = Pages(kept_bytes), a_batch(6)
+@given(st.lists(a_step, max_size=30), st.sampled_from([0, 1, 64]))
+def test_whatever_happens_what_is_told_is_what_is(steps: list[Any], kept: int):
+    pages, batch = FirstPages(kept), a_batch(6)
     for step in steps:
         match step:
             case (number, state):
@@ -136,54 +109,44 @@ def test_whatever_happens_what_is_told_is_what_is(steps: list[Any], kept_bytes: 
             case BatchStatus():
                 batch.status = step
             case _:
-                expected = states(step.of(batch), is_correctable=batch.is_correctable)
-                assert told(pages, batch, step) == expected
+                expected = states(batch.rows, is_correctable=batch.is_correctable)
+                assert told(pages, batch) == expected
 
 
 class TestKept:
     """A page that is told from what is kept is the very one of before."""
 
     def test_what_has_not_changed_is_not_encoded_again(self):
-        pages, batch = Pages(), a_batch(20)
+        pages, batch = FirstPages(), a_batch(20)
 
-        assert pages.json(batch, ALL) is pages.json(batch, ALL)
+        assert pages.json(batch) is pages.json(batch)
 
-    def test_what_was_told_last_is_kept_up_to_the_limit(self):
-        batches = [a_batch(20, number) for number in range(3)]
-        size = len(Pages().json(batches[0], ALL))
-        pages = Pages(2 * size)
-        first, second = (pages.json(batch, ALL) for batch in batches[:2])
-        assert pages.json(batches[0], ALL) is first
+    def test_the_pages_asked_for_last_are_kept(self):
+        pages, batches = FirstPages(2), [a_batch(20, number) for number in range(3)]
+        first, second = (pages.json(batch) for batch in batches[:2])
+        assert pages.json(batches[0]) is first
 
-        pages.json(batches[2], ALL)
+        pages.json(batches[2])
 
-        assert pages.json(batches[0], ALL) is first
-        assert pages.json(batches[1], ALL) is not second
+        assert pages.json(batches[0]) is first
+        assert pages.json(batches[1]) is not second
 
     def test_of_a_page_that_changes_all_the_time_only_the_last_is_kept(self):
-        steady, restless = a_batch(20, 1), a_batch(20, 2)
-        pages = Pages(3 * len(Pages().json(steady, ALL)))
-        first = pages.json(steady, ALL)
+        pages, steady, restless = FirstPages(2), a_batch(20, 1), a_batch(20, 2)
+        first = pages.json(steady)
 
         for hospital_id in range(100, 200):
             restless.rows.put(a_row(1, RowStatus.CREATED, hospital_id=hospital_id))
-            pages.json(restless, ALL)
+            pages.json(restless)
 
-        assert pages.json(steady, ALL) is first
+        assert pages.json(steady) is first
 
     def test_of_a_batch_that_is_gone_no_page_is_left(self):
-        steady, gone, other = (a_batch(20, number) for number in range(3))
-        pages = Pages(2 * len(Pages().json(steady, ALL)))
-        first = pages.json(steady, ALL)
-        pages.json(gone, ALL)
+        pages, steady, gone = FirstPages(2), a_batch(20, 1), a_batch(20, 2)
+        first = pages.json(steady)
+        pages.json(gone)
 
         del gone
-        pages.json(other, ALL)
+        pages.json(a_batch(20, 3))
 
-        assert pages.json(steady, ALL) is first
-
-    def test_a_page_that_is_larger_than_all_may_be_is_told_and_not_kept(self):
-        pages, batch = Pages(10), a_batch(20)
-
-        assert pages.json(batch, ALL) == pages.json(batch, ALL)
-        assert pages.json(batch, ALL) is not pages.json(batch, ALL)
+        assert pages.json(steady) is first
