@@ -6,6 +6,7 @@ of the files that the service may write, and its log shall go on.
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -73,7 +74,9 @@ class Child:
             return False
         self.ended_by_us = True
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            # Not the process's own `send_signal`: it may find that the child has ended, and take its
+            # exit status away from `wait` (Python 3.11).
+            os.kill(self.pid, number)
         return True
 
     async def ended(self, timeout_s: float | None = None) -> int:
