@@ -74,7 +74,7 @@ class Child:
             return False
         self.ended_by_us = True
         with contextlib.suppress(ProcessLookupError):
-            # Not the process's own `send_signal`: it may find that the child has ended, and take the
+            # Not the process's own `send_signal`: it may find the child ended, and take its
             # exit status away from `wait` (Python 3.11).
             os.kill(self.pid, number)
         return True
