@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -69,6 +70,12 @@ def _host(value: str) -> str:
     return value
 
 
+def _database_url(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not re.match("postgres(ql)?://", value.get_secret_value()):
+        raise ValueError("it must be postgresql://user:password@host:port/database")
+    return value
+
+
 Keys = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_keys)]
 KeysOfFile = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_keys_of_file)]
 Origins = Annotated[
@@ -105,6 +112,8 @@ class Settings(BaseSettings):
     max_attempts: Positive = 4
     wake_timeout_seconds: SomeSeconds = 90.0  # a first answer after up to 60 s is reported
     batch_storage_dir: Path = Path("batch_storage")
+    database_url: Annotated[SecretStr | None, AfterValidator(_database_url)] = None
+    run_batches: bool = True
     auto_resume: bool = True
     progress_cleanup_hours: Hours = 24.0
     resumable_retention_hours: Hours = 168.0

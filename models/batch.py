@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from models.outlook import Outlook
 from models.row import DONE_ROWS, IllegalMove, Row, Rows, RowStatus
 
 
@@ -94,6 +95,8 @@ class Batch:
         running_since: Monotonic time of the present run's start, in seconds; None at rest.
         step: What is being done right now, for a person; empty at rest.
         step_ends_s: When that is over, in monotonic seconds; None when unknown.
+        told: What the process that runs it told of it, if that is another one; and in a snapshot.
+        told_s: When that was, in monotonic seconds.
     """
 
     id: UUID
@@ -120,6 +123,8 @@ class Batch:
     running_since: float | None = field(default=None, compare=False)
     step: str = field(default="", compare=False)
     step_ends_s: float | None = field(default=None, compare=False)
+    told: Outlook | None = field(default=None, compare=False)
+    told_s: float = field(default=0.0, compare=False)
 
     @property
     def parts(self) -> int:

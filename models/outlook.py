@@ -58,3 +58,7 @@ class Outlook:
 
     step: str
     eta_s: float | None
+
+    def later(self, seconds: float) -> "Outlook":
+        """Return what is told *seconds* after this was."""
+        return Outlook(self.step, None if self.eta_s is None else max(0.0, self.eta_s - seconds))

@@ -32,6 +32,7 @@ CANCEL_RESPONSES: dict[int | str, Any] = {
 @router.get("/resumable", summary="List the batches that a resume can finish")
 async def resumable(caller: CallerDep, service: ServiceDep) -> list[Resumable]:
     """Oldest first, each with the reason why it stopped."""
+    await service.refresh_all()
     return [Resumable.of(batch) for batch in service.resumable(caller)]
 
 

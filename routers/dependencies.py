@@ -79,6 +79,7 @@ async def get_batch_id(
         found = UUID(batch_id)
     except ValueError:
         raise BatchNotFound from None
+    await service.refresh(found)
     if not caller.may_see(service.get(found)):
         raise BatchNotFound
     return found

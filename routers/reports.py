@@ -97,6 +97,7 @@ async def batches(
     Follow `next_cursor` until it is null: batches that come and go meanwhile neither repeat nor
     hide others.
     """
+    await service.refresh_all()
     found = service.page(caller, status, after, limit)
     return reply(
         BatchList(

@@ -7,6 +7,7 @@ from typing import assert_never
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus
+from models.errors import StorageUnavailable
 from models.hospital import ListedHospital
 from models.outcome import (
     Absent,
@@ -23,7 +24,7 @@ from services.logs import get_logger
 from services.meters import Meters
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import not_activated, turned_away
+from services.reasons import not_activated, not_saved, turned_away
 
 logger = get_logger(__name__)
 
@@ -69,7 +70,7 @@ class Activation:
     async def activate(self, run: Run, part: Part, directory_batch_id: UUID, expected: int) -> None:
         """Activate a verified directory batch of a part, of *expected* hospitals."""
         self._count_change(part)
-        self._tell(run.batch)
+        await self._tell(run.batch)
         about = {"directory_batch_id": str(directory_batch_id), "expected": expected}
         logger.info("activating", **about)
         outcome = await self._directory.activate(run.batch.id, directory_batch_id)
@@ -93,10 +94,14 @@ class Activation:
             case _:
                 assert_never(outcome)
 
-    def _tell(self, batch: Batch) -> None:
+    async def _tell(self, batch: Batch) -> None:
         self._tracker.set_step(batch, "activating")
         if batch.status is not BatchStatus.ACTIVATING:
             self._tracker.set_status(batch, BatchStatus.ACTIVATING)
+            try:
+                await self._tracker.agree(batch)  # from now on it cannot be cancelled anywhere
+            except StorageUnavailable:
+                raise not_saved() from None
 
     def _count_change(self, part: Part) -> None:
         """Bound the changes of one part: one that is answered well may still have no effect."""

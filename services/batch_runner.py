@@ -15,6 +15,7 @@ from services.meters import Meters
 from services.pacing import TurnWithdrawn
 from services.part_runner import PartRunner
 from services.patient_directory import PatientDirectory
+from services.peers import Lost
 from services.progress_tracker import FIRST_RETRY_S, LAST_RETRY_S, ProgressTracker
 from services.reasons import (
     CannotContinue,
@@ -61,7 +62,7 @@ class BatchRunner:
             run.stop(cancelled())
         try:
             await self._end(run, *await self._result(run))
-        except (Interrupted, TurnWithdrawn):
+        except (Interrupted, TurnWithdrawn, Lost):
             self._rest(batch)
         finally:
             del self._runs[batch.id]
@@ -74,9 +75,16 @@ class BatchRunner:
         self._directory.withdraw(batch.id)
         self._tracker.poke(batch)
 
+    def lose(self, batch: Batch) -> None:
+        """Send nothing more of *batch*: another process goes on with it."""
+        if batch.id in self._runs:
+            self._stop(self._runs[batch.id], Lost())
+
     async def _result(self, run: Run) -> tuple[BatchStatus, str | None]:
         try:
             return await self._drive(run)
+        except Lost:
+            raise
         except CannotContinue as stop:
             return BatchStatus.RESUMABLE, stop.reason
         except (Interrupted, TurnWithdrawn):
@@ -209,6 +217,8 @@ class BatchRunner:
                 )
                 break
             except StorageUnavailable:
+                if isinstance(run.stopped_by, Lost):
+                    raise run.stopped_by from None
                 self._tracker.set_step(batch, "waiting until the batch storage can be written")
                 await self._until_writable()
             if status is not BatchStatus.RESUMABLE:  # as of looks that are no longer fresh

@@ -4,7 +4,8 @@ Whether a batch is the caller's to name was seen to before its id came here.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -37,9 +38,11 @@ from services.idempotency import UploadTurns, digest_of
 from services.logs import get_logger
 from services.outlook import Now, outlook
 from services.patient_directory import PatientDirectory
+from services.peers import Peers, Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, other_directory
 from services.refusals import cannot_abandon, cannot_cancel, cannot_resume
+from services.storage.contract import AlreadyUploaded
 from services.uploads import Submission, Upload, rows_of
 from services.verification import verify
 from services.watchers import Hear
@@ -85,7 +88,7 @@ class Resumption:
 
 
 class BatchService:
-    """The bulk service of one process."""
+    """The bulk service of one process, alone or beside others."""
 
     def __init__(
         self,
@@ -96,6 +99,7 @@ class BatchService:
         claims: Claims,
         housekeeping: Housekeeping,
         rules: ServiceRules,
+        peers: Peers,
     ) -> None:
         self._tracker = tracker
         self._directory = directory
@@ -104,6 +108,7 @@ class BatchService:
         self._rules = rules
         self._claims = claims
         self._housekeeping = housekeeping
+        self._peers = peers
         self._turns = UploadTurns()
         self._cleaner: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -116,12 +121,22 @@ class BatchService:
         """Return when the service begins to stop."""
         await self._stopping.wait()
 
+    async def refresh(self, batch_id: UUID) -> None:
+        """Bring what is known of a batch up to date with what other processes did to it."""
+        await self._peers.refresh(batch_id)
+
+    async def refresh_all(self) -> None:
+        """Bring what is known of all batches up to date with what other processes did."""
+        await self._peers.refresh_all()
+
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
         return self._tracker.get(batch_id)
 
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
+        if batch.told is not None:
+            return batch.told.later(clock.now_s() - batch.told_s)
         now = Now(clock.now_s(), self._tracker.wall_clock())
         return outlook(batch, self._directory.traffic(batch), now)
 
@@ -171,9 +186,16 @@ class BatchService:
             return Submission(await self._accept(upload, None))
         digest = await asyncio.to_thread(digest_of, upload.file)
         async with self._turns.turn(upload.owner, upload.idempotency_key):
+            await self._peers.refresh_all()
             known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
             if known is None:
-                return Submission(await self._accept(upload, digest))
+                try:
+                    return Submission(await self._accept(upload, digest))
+                except AlreadyUploaded:  # to another process, in this very moment
+                    await self._peers.refresh_all()
+                    known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
+                    if known is None:
+                        raise StorageUnavailable from None
         if known.file_digest != digest:
             raise KeyReused
         logger.info("upload sent again", batch_id=str(known.id), status=known.status)
@@ -199,10 +221,14 @@ class BatchService:
             changed_s=clock.now_s(),
         )
         self._check_room(upload.owner)
-        with self._claims.taken(batch):
+        if self._peers.run_batches:
             await self._tracker.add(batch)
-            batch.running_since = clock.now_s()
-            self._claims.start(batch, self._runner.run(batch, again=False))
+            await self._peers.offer(batch)
+        else:
+            async with self._claims.taken(batch):
+                await self._tracker.add(batch)
+                batch.running_since = clock.now_s()
+                self._claims.start(batch, self._runner.run(batch, again=False))
         logger.info("batch accepted", batch_id=str(batch.id), rows=len(batch.rows))
         return batch
 
@@ -213,12 +239,12 @@ class BatchService:
             BatchNotFound, BatchConflict, TooManyBatches, Unavailable: It is what it was.
         """
         batch = self._tracker.get(batch_id)
-        if batch.status is not BatchStatus.RESUMABLE or batch_id in self._claims:
-            raise BatchConflict(cannot_resume(batch))
-        self._check_directory(batch)
-        self._check_room(batch.owner)
-        before = tuple(batch.rows)
-        with self._claims.taken(batch):
+        async with self._claimed(batch, cannot_resume):
+            if batch.status is not BatchStatus.RESUMABLE:
+                raise BatchConflict(cannot_resume(batch))
+            self._check_directory(batch)
+            self._check_room(batch.owner)
+            before = tuple(batch.rows)
             await self._tracker.announce(
                 batch,
                 BatchStatus.PROCESSING,
@@ -228,7 +254,8 @@ class BatchService:
                 auto_resumes=0,
                 running_since=clock.now_s(),
             )
-            self._claims.start(batch, self._runner.run(batch, again=True))
+            if not self._peers.run_batches:  # else whoever takes it next does
+                self._claims.start(batch, self._runner.run(batch, again=True))
         logger.info("batch resumed", batch_id=str(batch.id))
         return Resumption(batch, before)
 
@@ -242,6 +269,10 @@ class BatchService:
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
+        if self._peers.run_batches and batch_id not in self._claims:
+            if not await self._peers.cancel(batch):
+                raise BatchConflict(cannot_cancel(batch))
+            return batch
         self._runner.cancel(batch)
         try:
             await self._tracker.save(batch)
@@ -270,7 +301,9 @@ class BatchService:
 
         One that is at rest, or being abandoned, is not waited for.
         """
-        if batch.status in INTERRUPTED:
+        if self._peers.run_batches:
+            await self._until_ended(batch)
+        elif batch.status in INTERRUPTED:
             await self._claims.wait(batch.id)
         return batch.status in ENDED
 
@@ -282,13 +315,14 @@ class BatchService:
             BatchConflict, Unavailable: It is what it was, or `abandoning` and taken up again later.
         """
         batch = self._tracker.get(batch_id)
-        if batch.status not in _ABANDONABLE or batch_id in self._claims:
-            raise BatchConflict(cannot_abandon(batch))
-        self._check_directory(batch)
-        if self.is_stopping:
-            raise ShuttingDown
-        # A task of its own: it goes on when the client goes away.
-        task = self._claims.start(batch, self._abandon(batch))
+        async with self._claimed(batch, cannot_abandon):
+            if batch.status not in _ABANDONABLE:
+                raise BatchConflict(cannot_abandon(batch))
+            self._check_directory(batch)
+            if self.is_stopping:
+                raise ShuttingDown
+            # A task of its own: it goes on when the client goes away.
+            task = self._claims.start(batch, self._abandon(batch))
         await self._claims.wait(batch_id)
         if task.cancelled():
             raise ShuttingDown
@@ -301,7 +335,7 @@ class BatchService:
             BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
         """
         batch = self._tracker.get(batch_id)
-        if batch_id in self._claims:
+        if batch_id in self._claims or batch.told is not None or batch.status in INTERRUPTED:
             raise BatchConflict("The batch is being worked on: compare it when it has ended.")
         self._check_directory(batch)
         if self.is_stopping:
@@ -326,7 +360,12 @@ class BatchService:
         """Tell how the directory looked at most a few seconds ago."""
         return await self._directory.waker.state()
 
-    def start(self, batches: list[Batch], send_ages_s: Iterable[float] = ()) -> None:
+    async def take(self, batch_id: UUID) -> None:
+        """Go on with an unfinished batch that no process works on; return when that has ended."""
+        if not self.is_stopping:
+            await self._housekeeping.take(batch_id)
+
+    async def start(self, batches: list[Batch], send_ages_s: Iterable[float] = ()) -> None:
         """Begin to serve, going on with what an earlier process left.
 
         Args:
@@ -334,7 +373,7 @@ class BatchService:
             send_ages_s: How many seconds ago it sent its last creates.
         """
         self._directory.remember_creates(send_ages_s)
-        self._housekeeping.recover(batches)
+        await self._housekeeping.recover(batches)
         self._cleaner = asyncio.create_task(self._housekeeping.clean_regularly())
 
     def stop(self) -> None:
@@ -356,6 +395,30 @@ class BatchService:
         await self._tracker.flush()
         await self._directory.close()
 
+    async def _until_ended(self, batch: Batch) -> None:
+        """Return when a batch that any process may run has ended, is gone, or the service stops."""
+        changed = asyncio.Event()
+        stop_hearing = self.watch(batch.id, lambda _: changed.set())
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            while not (batch.status in ENDED or self.is_stopping or batch.id not in self._tracker):
+                change = asyncio.create_task(changed.wait())
+                await asyncio.wait({change, stop}, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+                changed.clear()
+        finally:
+            stop.cancel()
+            stop_hearing()
+
+    @asynccontextmanager
+    async def _claimed(self, batch: Batch, refusal: Callable[[Batch], str]) -> AsyncIterator[None]:
+        """Hold the claim on a batch for a block; BatchConflict with *refusal* if it is held."""
+        try:
+            async with self._claims.taken(batch):
+                yield
+        except Taken:
+            raise BatchConflict(refusal(batch)) from None
+
     async def _abandon(self, batch: Batch) -> int:
         try:
             return await self._abandonment.abandon(batch)
@@ -370,12 +433,19 @@ class BatchService:
         """Raise unless one more batch may wait, of *owner* too if a key brought it."""
         if self.is_stopping:
             raise ShuttingDown
-        held = self._claims.held()
+        held = self._under_way()
         if len(held) >= self._rules.max_batches:
             raise QueueFull(self._rules.max_batches, self._ends_in_s(held[0]))
         theirs = [batch for batch in held if batch.owner == owner]
         if owner is not None and len(theirs) >= self._rules.max_batches_per_owner:
             raise TooManyBatches(self._rules.max_batches_per_owner, self._ends_in_s(theirs[0]))
+
+    def _under_way(self) -> list[Batch]:
+        """Return the batches that are worked on, or wait for it, in all processes; oldest first."""
+        if not self._peers.run_batches:
+            return self._claims.held()
+        under_way = [batch for batch in self._tracker if batch.status not in ENDED]
+        return sorted(under_way, key=lambda batch: batch.updated_at)
 
     def _ends_in_s(self, batch: Batch) -> float | None:
         """Tell when a batch will make room, in seconds; None if that is not known."""

@@ -1,12 +1,13 @@
 """The one claim on a batch, and the tasks that hold them.
 
 Whatever works on a batch (a run, a resume, an abandon, a cleanup) holds its claim, so that no two
-ever do. There is no await between asking and getting: of many at once exactly one wins.
+ever do. Within a process there is no await between asking and getting: of many at once exactly one
+wins. Then the other processes are asked, if there are any.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from models.batch import Batch
 from models.errors import BulkError
 from services.logs import get_logger
+from services.peers import NoPeers, Peers, Taken
 
 logger = get_logger(__name__)
 
@@ -23,9 +25,14 @@ T = TypeVar("T")
 
 
 class Claims:
-    """Who works on which batch in this process."""
+    """Who works on which batch in this process.
 
-    def __init__(self) -> None:
+    Args:
+        peers: The other processes.
+    """
+
+    def __init__(self, peers: Peers | None = None) -> None:
+        self._peers = peers or NoPeers()
         self._held: dict[UUID, Batch] = {}  # the one held longest goes first
         self._work: dict[UUID, asyncio.Task[Any]] = {}
 
@@ -39,24 +46,38 @@ class Claims:
         """Return the batches that are worked on, from the one held longest on."""
         return list(self._held.values())
 
-    @contextmanager
-    def taken(self, batch: Batch) -> Iterator[None]:
-        """Hold the free claim on a batch for a block; `start` inside it takes it over."""
-        self._take(batch)
+    @asynccontextmanager
+    async def taken(self, batch: Batch) -> AsyncIterator[bool]:
+        """Hold the claim on a batch for a block; `start` inside it takes it over.
+
+        Yields:
+            Whether nothing was under way when it was last let go, in whichever process.
+
+        Raises:
+            Taken: It is held.
+            StorageUnavailable: Nobody knows.
+        """
+        if batch.id in self._held:
+            raise Taken
+        self._held[batch.id] = batch
         try:
-            yield
+            is_clean = await self._peers.take(batch)
+            try:
+                yield is_clean
+            finally:
+                if batch.id not in self._work:
+                    await self._peers.release(batch, is_clean=True)
         finally:
             if batch.id not in self._work:
                 self._held.pop(batch.id, None)
 
     def start(self, batch: Batch, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run *work* as a task that holds the batch's claim until it ends.
+        """Run *work* as a task that holds the batch's claim, which was taken, until it ends.
 
         All that it logs has the batch's id, and that of the request which began it, if any.
         """
-        self._held[batch.id] = batch
         with bound_contextvars(batch_id=str(batch.id)):
-            task = asyncio.create_task(work)
+            task = asyncio.create_task(self._working(batch, work))
             task.add_done_callback(partial(self._release, batch.id))
         self._work[batch.id] = task
         return task
@@ -76,10 +97,11 @@ class Claims:
         for task in self._work.values():
             task.cancel()
 
-    def _take(self, batch: Batch) -> None:
-        if batch.id in self._held:
-            raise RuntimeError(f"batch {batch.id} is claimed already")
-        self._held[batch.id] = batch
+    async def _working(self, batch: Batch, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            await self._peers.release(batch, is_clean=False)
 
     def _release(self, batch_id: UUID, task: asyncio.Task[Any]) -> None:
         self._held.pop(batch_id, None)

@@ -13,6 +13,7 @@ from models.row import Row
 from services.claims import Claims
 from services.csv_processor import COLUMNS, hospital_row, judge_values
 from services.logs import get_logger
+from services.peers import Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import corrected
 from services.refusals import cannot_correct
@@ -37,23 +38,31 @@ async def correct(
     """
     if not 1 <= number <= len(batch.rows):
         raise RowNotFound(len(batch.rows))
-    if not batch.is_correctable or batch.id in claims:
+    try:
+        async with claims.taken(batch):
+            mended = _mended(batch, number, changes)
+            await tracker.announce(
+                batch,
+                BatchStatus.RESUMABLE,
+                row=mended,
+                failure_reason=corrected(batch, number),
+            )
+    except Taken:
+        raise BatchConflict(cannot_correct(batch)) from None
+    logger.info("row corrected", batch_id=str(batch.id), row=number)
+    return mended
+
+
+def _mended(batch: Batch, number: int, changes: Mapping[str, str]) -> Row:
+    """Return the row as it will be; BatchConflict, RowRejected if it may not be."""
+    if not batch.is_correctable:
         raise BatchConflict(cannot_correct(batch))
     row = batch.row(number)
     if not row.is_excluded:
         raise BatchConflict(
             "Only a row that the directory refused, or that was skipped, can be corrected."
         )
-    mended = row.corrected(_with_changes(row.hospital, changes))
-    with claims.taken(batch):
-        await tracker.announce(
-            batch,
-            BatchStatus.RESUMABLE,
-            row=mended,
-            failure_reason=corrected(batch, number),
-        )
-    logger.info("row corrected", batch_id=str(batch.id), row=number)
-    return mended
+    return row.corrected(_with_changes(row.hospital, changes))
 
 
 def _with_changes(hospital: HospitalRow, changes: Mapping[str, str]) -> HospitalRow:

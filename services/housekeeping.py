@@ -17,6 +17,7 @@ from services.abandonment import Abandonment
 from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.logs import get_logger
+from services.peers import Peers, Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import CannotContinue, Interrupted, cancelled, other_directory
 
@@ -70,8 +71,10 @@ class Housekeeping:
         runner: BatchRunner,
         abandonment: Abandonment,
         rules: HouseRules,
+        peers: Peers,
     ) -> None:
         self._tracker = tracker
+        self._peers = peers
         self._claims = claims
         self._runner = runner
         self._abandonment = abandonment
@@ -83,13 +86,32 @@ class Housekeeping:
         self._abandoned: Counter[str | None] = Counter()
         self._deleted_hospitals: Counter[str | None] = Counter()
 
-    def recover(self, batches: list[Batch]) -> None:
+    async def recover(self, batches: list[Batch]) -> None:
         """Take over what an earlier process left."""
         self._tracker.restore(batches)
         for batch in batches:
             if batch.status in INTERRUPTED:
-                self._recover_one(batch)
-        self._take_up_abandons(ANYBODY)
+                async with self._claims.taken(batch):
+                    self._recover_one(batch)
+        await self._take_up_abandons(ANYBODY)
+
+    async def take(self, batch_id: UUID) -> None:
+        """Go on with an unfinished batch that no process works on; return when that has ended."""
+        await self._peers.refresh(batch_id)
+        if batch_id not in self._tracker:
+            return
+        batch = self._tracker.get(batch_id)
+        with contextlib.suppress(Taken, StorageUnavailable):
+            async with self._claims.taken(batch) as is_clean:
+                if batch.status is BatchStatus.ABANDONING:
+                    self._claims.start(batch, self._abandon(batch))
+                elif batch.status in INTERRUPTED and is_clean:
+                    again = batch.status is not BatchStatus.INITIALIZING
+                    batch.running_since = clock.now_s()
+                    self._claims.start(batch, self._runner.run(batch, again=again))
+                elif batch.status in INTERRUPTED:
+                    self._recover_one(batch)
+        await self._claims.wait(batch_id)
 
     async def cleanup(self, caller: Caller) -> Cleanup:
         """Forget *caller*'s old completed batches; stopped ones are seen to in the background."""
@@ -119,7 +141,8 @@ class Housekeeping:
 
     async def _clean(self, caller: Caller) -> None:
         self._kept = {one: why for one, why in self._kept.items() if one in self._tracker}
-        self._take_up_abandons(caller)
+        await self._peers.refresh_all()
+        await self._take_up_abandons(caller)
         await self._forget_old(caller)
         await self._abandon_old(caller)
 
@@ -130,12 +153,9 @@ class Housekeeping:
     async def _abandon_old(self, caller: Caller) -> None:
         """Abandon stopped batches one after the other, so that uploads find room in the queue."""
         for batch in self._older_than(self._rules.keep_stopped_s, STOPPED, caller):
-            # Since the round began somebody may have taken it up, or be at it: each can take long.
-            if not _is_old(batch, self._rules.keep_stopped_s, STOPPED) or self._is_taken(batch):
+            task = await self._begin_to_abandon(batch)
+            if task is None:
                 continue
-            if batch.id not in self._kept:
-                logger.info("batch kept long enough", batch_id=str(batch.id), status=batch.status)
-            task = self._claims.start(batch, self._abandon(batch))
             await self._claims.wait(batch.id)
             if task.cancelled() or task.exception() is not None:
                 continue  # its claim has logged it
@@ -152,9 +172,20 @@ class Housekeeping:
         theirs = self._tracker.seen_by(caller)
         return [batch for batch in theirs if _is_old(batch, age_s, statuses)]
 
-    def _is_taken(self, batch: Batch) -> bool:
-        """Return whether somebody works on the batch, or it is forgotten."""
-        return batch.id in self._claims or batch.id not in self._tracker
+    async def _begin_to_abandon(self, batch: Batch) -> asyncio.Task[int | Exception] | None:
+        """Return the work, or None if somebody is at it, or took it up, since the round began."""
+        with contextlib.suppress(Taken, StorageUnavailable):
+            async with self._claims.taken(batch):
+                if batch.id in self._tracker and self._is_kept_long_enough(batch):
+                    return self._claims.start(batch, self._abandon(batch))
+        return None
+
+    def _is_kept_long_enough(self, batch: Batch) -> bool:
+        if not _is_old(batch, self._rules.keep_stopped_s, STOPPED):
+            return False
+        if batch.id not in self._kept:
+            logger.info("batch kept long enough", batch_id=str(batch.id), status=batch.status)
+        return True
 
     def _recover_one(self, batch: Batch) -> None:
         """Treat every row whose creation is not recorded as sent: the checkpoint may be older.
@@ -194,10 +225,13 @@ class Housekeeping:
             )
         return None
 
-    def _take_up_abandons(self, caller: Caller) -> None:
+    async def _take_up_abandons(self, caller: Caller) -> None:
         for batch in self._tracker.seen_by(caller):
-            if batch.status is BatchStatus.ABANDONING and batch.id not in self._claims:
-                self._claims.start(batch, self._abandon(batch))
+            if batch.status is BatchStatus.ABANDONING:
+                with contextlib.suppress(Taken, StorageUnavailable):
+                    async with self._claims.taken(batch):
+                        if batch.status is BatchStatus.ABANDONING:
+                            self._claims.start(batch, self._abandon(batch))
 
     async def _abandon(self, batch: Batch) -> int | Exception:
         """Abandon with nobody waiting; what fails is kept, and taken up by the next cleanup.
@@ -222,13 +256,13 @@ class Housekeeping:
             logger.warning("batch still to be abandoned", reason=reason)
 
     async def _forget(self, batch: Batch) -> bool:
-        if self._is_taken(batch):
+        if batch.id not in self._tracker:
             return False
-        with self._claims.taken(batch):
-            try:
+        try:
+            async with self._claims.taken(batch):
                 await self._tracker.forget(batch)
-            except StorageUnavailable:
-                return False
+        except (Taken, StorageUnavailable):
+            return False
         logger.info("batch forgotten", batch_id=str(batch.id))
         return True
 

@@ -1,16 +1,18 @@
 """When a request may leave for the directory: never more than it allows, batches in turn.
 
 `next_turn` is the arithmetic. A `Lane` applies it to one endpoint of the directory, for the whole
-process. It decides nothing about outcomes except one: a request refused with 429 did no work, so
-it goes again without costing its sender a try.
+process, or with a `Budget` for all processes that share one. It decides nothing about outcomes
+except one: a request refused with 429 did no work, so it goes again without costing its sender a
+try.
 """
 
 import asyncio
 import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from models.outcome import NotSent, RateLimited, Unknown
@@ -23,6 +25,8 @@ logger = get_logger(__name__)
 FIRST_PROBE_S = 1.0  # after a 429 one request asks again after this, then after twice as long ...
 LAST_PROBE_S = 10.0  # ... up to this; a refused request costs the directory nothing
 GIVE_UP_WINDOWS = 5  # rate windows without one request that passed, before its sender is told
+
+BUDGET_RETRY_S = 0.5
 
 USUAL_WEIGHT = 0.2  # of the latest request in what is usual
 
@@ -93,6 +97,32 @@ def turn_after(requests: int, sent_s: Sequence[float], now_s: float, pace: Pace)
     return times[-1] - now_s + periods * pace.period_s
 
 
+class BudgetAway(Exception):
+    """What the processes share cannot be reached: nobody knows whether a request may leave."""
+
+
+class Budget(Protocol):
+    """The turns at one endpoint of the directory, shared by several processes."""
+
+    async def take(self, wanted: int) -> tuple[int, list[float]]:
+        """Take as many turns as there are, up to *wanted*; each is for a request that leaves now.
+
+        Returns:
+            How many were taken, and how many seconds ago each of the present period was, by any
+            process; the oldest first.
+
+        Raises:
+            BudgetAway: None was taken, or they are lost.
+        """
+
+    def give_back(self, turns: int) -> None:
+        """Return turns of which nothing was sent, or nothing that the directory counts."""
+
+
+# Returns the budget of the endpoint of that name.
+Budgets: TypeAlias = Callable[[str, Pace], Budget]
+
+
 class TurnWithdrawn(Exception):
     """The waiting request will not be sent: its batch or the service is stopping."""
 
@@ -124,6 +154,7 @@ class Lane:
         usual_s: Seconds that one takes, until that is known.
         name: What it is called in the log and in the metrics.
         note_refusal: Called with that name for each request that was refused with 429.
+        budget: Shared with other processes; None: this one has the endpoint for itself.
     """
 
     def __init__(
@@ -136,7 +167,11 @@ class Lane:
         usual_s: float = 0.0,
         name: str = "requests",
         note_refusal: Callable[[str], None] = _nothing,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget if pace.limit else None
+        self._asking: asyncio.Task[None] | None = None  # for turns of the budget
+        self._taken = 0  # turns of it that were not granted yet
         self._name = name
         self._pace = pace
         self._max_in_flight = max_in_flight
@@ -321,7 +356,9 @@ class Lane:
         self.usual_s += USUAL_WEIGHT * (seconds - self.usual_s)
 
     def _forget(self, turn: Turn) -> None:
-        if turn.sent_s in self._sent_s:
+        if self._budget is not None:
+            self._budget.give_back(1)
+        elif turn.sent_s in self._sent_s:
             self._sent_s.remove(turn.sent_s)
 
     def _refused(self, turn: Turn) -> None:
@@ -338,7 +375,7 @@ class Lane:
         """Seconds until the next request may leave; None while all permits are taken."""
         if self._probing or self._free <= 0:
             return None
-        return self._opens_in_s(now_s)
+        return self._held_until_s - now_s if self._taken else self._opens_in_s(now_s)
 
     @property
     def _free(self) -> int:
@@ -361,14 +398,51 @@ class Lane:
             if wait_s > 0:
                 self._timer = loop.call_later(wait_s, self._grant)
                 break
+            if self._budget is not None and not self._taken:
+                self._ask(self._budget)
+                break
             waiting = self._next_in_turn()
             if not waiting.done():
                 self._in_flight += 1
                 self._probing = bool(self._probe_pause_s)
-                self._sent_s.append(now_s)
+                self._count(now_s)
                 self._note_send()
                 waiting.set_result(Turn(now_s, is_probe=self._probing))
+        self._give_back_the_rest()
         self._tell()
+
+    def _count(self, now_s: float) -> None:
+        if self._budget is None:
+            self._sent_s.append(now_s)
+        else:
+            self._taken -= 1
+
+    def _ask(self, budget: Budget) -> None:
+        if self._asking is None:
+            # In no context: whoever's turn ends asks for the next one, of any batch.
+            self._asking = asyncio.create_task(self._take_turns(budget), context=Context())
+
+    async def _take_turns(self, budget: Budget) -> None:
+        waiting = sum(map(len, self._waiting.values()))
+        try:
+            taken, ages_s = await budget.take(
+                1 if self._probe_pause_s else min(waiting, self._free)
+            )
+        except BudgetAway:
+            self._held_until_s = max(self._held_until_s, clock.now_s() + BUDGET_RETRY_S)
+        else:
+            self._taken = taken
+            now_s = clock.now_s()
+            self._sent_s.clear()
+            self._sent_s.extend(now_s - age_s for age_s in ages_s)
+        self._asking = None
+        self._grant()
+
+    def _give_back_the_rest(self) -> None:
+        """A turn is for a request that leaves at once: whoever was to have it has withdrawn."""
+        if self._budget is not None and self._taken:
+            self._budget.give_back(self._taken)
+            self._taken = 0
 
     def _tell(self) -> None:
         now_s = clock.now_s()

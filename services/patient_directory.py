@@ -8,7 +8,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from models.batch import Batch
@@ -33,10 +33,12 @@ from services import clock
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.meters import Meters
-from services.pacing import Lane, Pace
+from services.pacing import Budgets, Lane, Pace
+from services.peers import Peers
 from services.reasons import turned_away
 
 USUAL_CREATE_S = 5.0  # by the directory's design, until one was seen
+_TOO_LATE = NotSent("what had to be known first took too long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +68,31 @@ class Lanes:
         changed: Callable[[], None],
         creates_to_come: Callable[[UUID], int],
         meters: Meters,
+        budgets: Budgets | None = None,
     ) -> None:
-        refused = meters.rate_limited
+        def lane(name: str, pace: Pace, permits: int, **how: Any) -> Lane:
+            budget = None if budgets is None else budgets(name, pace)
+            return Lane(
+                pace, permits, name=name, note_refusal=meters.rate_limited, budget=budget, **how
+            )
+
         few = min(4, max_in_flight)
         half = replace(lookup, limit=math.ceil(lookup.limit / 2))
-        self.create = Lane(
+        self.create = lane(
+            "create",
             create,
             max_in_flight,
-            note_create,
-            changed,
-            creates_to_come,
-            USUAL_CREATE_S,
-            "create",
-            refused,
+            note_send=note_create,
+            changed=changed,
+            to_come=creates_to_come,
+            usual_s=USUAL_CREATE_S,
         )
-        self.look = Lane(lookup, few, changed=changed, name="look", note_refusal=refused)
+        self.look = lane("look", lookup, few, changed=changed)
         self.verify = Lane(half, few, name="verify")  # its requests go through `look`
-        self.find = Lane(lookup, few, name="find", note_refusal=refused)
-        self.delete = Lane(lookup, few, name="delete", note_refusal=refused)
-        self.delete_batch = Lane(lookup, few, name="delete_batch", note_refusal=refused)
-        self.activate = Lane(lookup, few, changed=changed, name="activate", note_refusal=refused)
+        self.find = lane("find", lookup, few)
+        self.delete = lane("delete", lookup, few)
+        self.delete_batch = lane("delete_batch", lookup, few)
+        self.activate = lane("activate", lookup, few, changed=changed)
 
 
 class PatientDirectory:
@@ -96,14 +103,21 @@ class PatientDirectory:
         lanes: Its budgets.
         waker: Whether it is awake.
         meters: Where creates are counted.
+        peers: Asked before each change whether the batch is still this process's.
     """
 
     def __init__(
-        self, api: HospitalApi, lanes: Lanes, waker: DirectoryWaker, meters: Meters
+        self,
+        api: HospitalApi,
+        lanes: Lanes,
+        waker: DirectoryWaker,
+        meters: Meters,
+        peers: Peers,
     ) -> None:
         self._api = api
         self._lanes = lanes
         self._meters = meters
+        self._peers = peers
         self.waker = waker
 
     def stop(self) -> None:
@@ -166,6 +180,8 @@ class PatientDirectory:
         """
 
         async def exchange() -> CreateOutcome:
+            if not await self._peers.may_send(batch_id):
+                return _TOO_LATE
             await sending()
             started_s = clock.now_s()
             outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
@@ -174,7 +190,10 @@ class PatientDirectory:
             answered(outcome, seconds)
             return outcome
 
-        return await self._lanes.create.send(batch_id, exchange)
+        while True:
+            outcome = await self._lanes.create.send(batch_id, exchange)
+            if outcome is not _TOO_LATE:
+                return outcome
 
     async def look(self, batch_id: UUID, directory_batch_ids: Sequence[UUID]) -> Look:
         """List all hospitals of some directory batches; CannotContinue after the wake timeout."""
@@ -217,10 +236,13 @@ class PatientDirectory:
 
     async def activate(self, batch_id: UUID, directory_batch_id: UUID) -> ActivateOutcome:
         """Activate one directory batch: one exchange."""
-        outcome = await self._lanes.activate.send(
-            batch_id, lambda: self._api.activate(directory_batch_id)
-        )
-        return self.waker.noted(outcome)
+
+        async def exchange() -> ActivateOutcome:
+            if not await self._peers.may_send(batch_id):
+                return _TOO_LATE
+            return await self._api.activate(directory_batch_id)
+
+        return self.waker.noted(await self._lanes.activate.send(batch_id, exchange))
 
     async def delete_copy(self, batch_id: UUID, copy: ListedHospital) -> DeleteOutcome:
         """Delete one hospital if its id still means that very hospital; else Absent.
@@ -234,6 +256,8 @@ class PatientDirectory:
                 return found
             if found.hospital != copy:
                 return Absent()
+            if not await self._peers.may_send(batch_id):
+                return _TOO_LATE
             return await self._api.delete(copy.id)
 
         return self.waker.noted(await self._lanes.delete.send(batch_id, look_and_delete))
@@ -254,6 +278,8 @@ class PatientDirectory:
             active = tuple(hospital.id for hospital in listed.hospitals if hospital.active)
             if active:
                 return StillActive(active)
+            if not await self._peers.may_send(batch_id):
+                return _TOO_LATE
             return await self._api.delete_batch(directory_batch_id)
 
         outcome = await self._lanes.delete_batch.send(batch_id, look_and_delete)

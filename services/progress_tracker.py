@@ -4,25 +4,30 @@ Batches are changed here and on the event loop only; other threads get snapshots
 changes any more. Row changes are written behind: coalesced, so that progress never waits for the
 disk. A checkpoint older than the truth costs only a look at the directory. What a client is told
 (accepted, ended, abandoning) is on disk before it is told.
+
+Where several processes share a storage, batches that another one works on are known here as they
+were last read.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus
 from models.caller import Caller
 from models.errors import BatchNotFound, StorageUnavailable
-from models.row import Row, RowStatus
+from models.outlook import Outlook
+from models.row import Row, Rows, RowStatus
 from services import clock
 from services.clock import WallClock, age_s, utc_now
 from services.logs import context_of, get_logger
 from services.meters import Meters
-from services.storage.json_files import JsonFiles, StorageError
+from services.off_loop import off_loop
+from services.storage.contract import AlreadyUploaded, BatchStorage, LostBatch, StorageError
 from services.watchers import Watchers
 
 logger = get_logger(__name__)
@@ -31,22 +36,32 @@ WRITE_DELAY_S = 0.05  # changes within it share one write; a file of 20 is writt
 FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
 LAST_RETRY_S = 10.0  # ... but is tried again at least this often
 
+T = TypeVar("T")
+_COPIED = {field.name for field in fields(Batch)} - {"id", "rows"}
+
+
+def _nothing(_: Batch) -> None:
+    """Nobody wants to know."""
+
 
 class ProgressTracker:
     """Every batch that the service knows.
 
     Args:
-        storage: Where checkpoints go.
+        storage: Where batches are kept.
         wall_clock: What `created_at` and `updated_at` are read from.
         meters: Where checkpoints are counted.
 
     Attributes:
         watchers: Those who follow a batch; they hear of whatever can be seen to change.
+        outlook: Tells what a running batch is doing, for the other processes; None: there are none.
+        cancelled_elsewhere: Called when another process was asked to cancel a batch of this one.
+        lost: Called when another process turns out to work on a batch of this one.
     """
 
     def __init__(
         self,
-        storage: JsonFiles,
+        storage: BatchStorage,
         wall_clock: WallClock = utc_now,
         meters: Meters | None = None,
     ) -> None:
@@ -54,12 +69,19 @@ class ProgressTracker:
         self._meters = meters or Meters()
         self.wall_clock = wall_clock
         self.watchers = Watchers()
+        self.outlook: Callable[[Batch], Outlook] | None = None
+        self.cancelled_elsewhere: Callable[[Batch], None] = _nothing
+        self.lost: Callable[[Batch], None] = _nothing
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._dirty: set[UUID] = set()
+        self._not_ours: set[UUID] = set()  # what another process took from this one
         self._changed: dict[UUID, set[int]] = {}  # rows since the batch was last written
         self._check: asyncio.Task[None] | None = None
         self._writers: dict[UUID, asyncio.Task[None]] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(tuple(self._batches.values()))
 
     def __contains__(self, batch_id: UUID) -> bool:
         return batch_id in self._batches
@@ -99,14 +121,68 @@ class ProgressTracker:
             batch.changed_s = now_s - age_s(batch.updated_at.timestamp(), now)
             self._batches[batch.id] = batch
 
+    def follow(self, head: Batch, rows: Iterable[Row]) -> Batch:
+        """Take over what another process changed of a batch, and tell who watches it.
+
+        Args:
+            head: The batch, but for its rows.
+            rows: All rows of a batch that is new here; of another at least those that changed.
+        """
+        batch = self._batches.get(head.id)
+        if batch is None:
+            head.rows = Rows(rows)
+            self._batches[head.id] = head
+            return head
+        changed = [row for row in rows if batch.row(row.hospital.row) != row]
+        for row in changed:
+            batch.rows.put(row)
+        for name in _COPIED:
+            setattr(batch, name, getattr(head, name))
+        self.poke(batch)
+        for row in changed:
+            self.watchers.tell(batch.id, row.hospital.row)
+        return batch
+
+    def drop(self, batch_id: UUID) -> None:
+        """Forget a batch that another process removed."""
+        self._not_ours.discard(batch_id)
+        if self._batches.pop(batch_id, None) is not None:
+            self._changed.pop(batch_id, None)
+            self.watchers.tell(batch_id)
+
+    def take(self, batch: Batch) -> None:
+        """Write a batch from now on, which another process may have written until now."""
+        self._not_ours.discard(batch.id)
+
+    async def let_go(self, batch: Batch) -> bool:
+        """Write a batch for the last time, then not any more; return whether all is written."""
+        if batch.id in self._dirty and batch.id not in self._not_ours:
+            await self._save_present(batch)
+        is_written = batch.id not in self._dirty
+        self._not_ours.add(batch.id)
+        self._dirty.discard(batch.id)
+        self._changed.pop(batch.id, None)
+        return is_written
+
+    def lose(self, batch: Batch) -> None:
+        """Write nothing more of a batch: another process turned out to work on it."""
+        logger.warning("another process goes on with the batch", batch_id=str(batch.id))
+        self._not_ours.add(batch.id)
+        self.lost(batch)
+
     async def add(self, batch: Batch) -> None:
-        """Make a new batch durable, then known; StorageUnavailable if it cannot be written."""
+        """Make a new batch durable, then known.
+
+        Raises:
+            AlreadyUploaded: Another process knows one of its owner and idempotency key.
+            StorageUnavailable: It cannot be written.
+        """
         try:
-            await self._save(batch)
+            await self._written(batch, partial(self._storage.add, batch.snapshot(clock.now_s())))
         except StorageUnavailable:
             # The write may have failed only at its last step, after the document was in place.
             with contextlib.suppress(StorageError):
-                await _in_thread(partial(self._storage.delete, batch.id))
+                await off_loop(partial(self._storage.delete, batch.id))
             raise
         self._batches[batch.id] = batch
 
@@ -133,6 +209,10 @@ class ProgressTracker:
         """Say that what is told of the batch changed, though the batch itself did not."""
         self.watchers.tell(batch.id)
 
+    def publish(self, batch: Batch) -> None:
+        """Have the other processes know soon what is told of the batch."""
+        self._write_soon(batch)
+
     def touch(self, batch: Batch, *, row: int | None = None) -> None:
         """Note a change of the batch, or of one of its rows: it is written soon."""
         batch.updated_at = self.wall_clock()
@@ -148,6 +228,15 @@ class ProgressTracker:
             except StorageUnavailable:
                 self._write_soon(batch)
                 raise
+
+    async def agree(self, batch: Batch) -> None:
+        """Have the other processes, if there are any, know the batch's state before it is acted on.
+
+        Raises:
+            StorageUnavailable: They may not know it.
+        """
+        if self.outlook is not None:
+            await self.save(batch)
 
     async def announce(
         self, batch: Batch, status: BatchStatus, *, row: Row | None = None, **changes: Any
@@ -185,7 +274,7 @@ class ProgressTracker:
         """Remove the batch, first from disk; StorageUnavailable if that fails."""
         async with self._lock(batch):
             try:
-                await _in_thread(partial(self._storage.delete, batch.id))
+                await off_loop(partial(self._storage.delete, batch.id))
             except StorageError as error:
                 logger.error(
                     "batch cannot be removed from the storage",
@@ -220,6 +309,8 @@ class ProgressTracker:
         self._writers.clear()
 
     def _write_soon(self, batch: Batch) -> None:
+        if batch.id in self._not_ours:
+            return
         self._dirty.add(batch.id)
         if batch.id not in self._writers:
             self._writers[batch.id] = asyncio.create_task(
@@ -230,8 +321,8 @@ class ProgressTracker:
         pause_s = WRITE_DELAY_S
         while batch.id in self._dirty:
             await asyncio.sleep(pause_s)
-            if batch.id not in self._batches:
-                self._dirty.discard(batch.id)  # forgotten meanwhile
+            if batch.id not in self._batches or batch.id in self._not_ours:
+                self._dirty.discard(batch.id)  # forgotten meanwhile, or another's
                 break
             saved = await self._save_present(batch)
             pause_s = WRITE_DELAY_S if saved else min(max(pause_s * 2, FIRST_RETRY_S), LAST_RETRY_S)
@@ -252,41 +343,38 @@ class ProgressTracker:
     async def _save(self, batch: Batch, row: Row | None = None, **changes: Any) -> None:
         """Write the batch as it is but for *changes*, and *row* in place of that of its number."""
         snapshot = replace(batch.snapshot(clock.now_s()), **changes)
+        if self.outlook is not None and snapshot.running_since is not None:
+            snapshot.told = self.outlook(batch)
         changed = self._changed.pop(batch.id, set())
         if row is not None:
             snapshot.rows.put(row)
             changed.add(row.hospital.row)
         try:
-            with (
-                self._meters.checkpoint_seconds.time(),
-                self._meters.checkpoint_failures.count_exceptions(Exception),
-            ):
-                await _in_thread(partial(self._storage.save, snapshot, changed))
-        except BaseException as error:
+            save = partial(self._storage.save, snapshot, changed)
+            is_to_be_cancelled = await self._written(batch, save)
+        except BaseException:
             self._changed.setdefault(batch.id, set()).update(changed)
-            if isinstance(error, StorageError):
-                logger.error(
-                    "checkpoint cannot be written", batch_id=str(batch.id), error=str(error)
-                )
-            elif isinstance(error, Exception):
-                logger.exception("checkpoint cannot be written", batch_id=str(batch.id))
-            else:
-                raise
-            raise StorageUnavailable from None
+            raise
+        if is_to_be_cancelled and not batch.cancelled:
+            self.cancelled_elsewhere(batch)
+
+    async def _written(self, batch: Batch, write: Callable[[], T]) -> T:
+        """Return what *write* returns; StorageUnavailable, and a line in the log, if it fails."""
+        try:
+            with self._meters.checkpoint_seconds.time():
+                return await off_loop(write)
+        except AlreadyUploaded:
+            raise
+        except LostBatch:
+            self.lose(batch)
+        except StorageError as error:
+            self._meters.checkpoint_failures.inc()
+            logger.error("checkpoint cannot be written", batch_id=str(batch.id), error=str(error))
+        except Exception:
+            self._meters.checkpoint_failures.inc()
+            logger.exception("checkpoint cannot be written", batch_id=str(batch.id))
+        raise StorageUnavailable from None
 
     def _lock(self, batch: Batch) -> asyncio.Lock:
         """One write of a batch at a time, so that an older snapshot never replaces a newer one."""
         return self._locks.setdefault(batch.id, asyncio.Lock())
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    """Run *function* off the event loop, to its end even when the caller is cancelled.
-
-    Else the batch's lock would be free while an older snapshot is still being written.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(function))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise

@@ -30,6 +30,13 @@ class Watchers:
 
         return remove
 
+    def __contains__(self, batch_id: UUID) -> bool:
+        return batch_id in self._of
+
+    def watched(self) -> list[UUID]:
+        """Return the batches that somebody watches."""
+        return list(self._of)
+
     def tell(self, batch_id: UUID, row: int | None = None) -> None:
         """Call everybody who watches the batch."""
         for hear in tuple(self._of.get(batch_id, ())):

@@ -17,14 +17,15 @@ import httpx
 
 from config import Settings
 from directory.app import ConnectionDropped, DirectorySettings, create_directory
-from main import build_service
 from models.batch import Batch, BatchStatus
 from services.batch_service import BatchService
 from services.hospital_api import HospitalApi
 from services.meters import Meters
+from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles
 from services.storage.send_log import SendLog
 from services.uploads import Upload
+from wiring import build_service
 
 BASE_URL = "http://directory.test"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -115,7 +116,7 @@ class Harness:
         self.service: BatchService
 
     async def __aenter__(self) -> "Harness":
-        self.start()
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,7 +124,7 @@ class Harness:
         await self.wire.settle()
         await self.control.aclose()
 
-    def start(self, **changes: Any) -> None:
+    async def start(self, **changes: Any) -> None:
         """Start the service on what its storage holds."""
         self.settings = self.settings.model_copy(update=changes)
         self._storage = JsonFiles(self.settings.batch_storage_dir)
@@ -137,10 +138,15 @@ class Harness:
             connect_timeout_s=self.settings.http_connect_timeout_seconds,
             transport=self.line,
         )
+        sends = self._sends
         self.service = build_service(
-            self.settings, api, self._storage, self._sends, self.wall_clock, self.meters
+            self.settings,
+            api,
+            ProgressTracker(self._storage, self.wall_clock, self.meters),
+            lambda: sends.add(self.wall_clock()),
+            self.meters,
         )
-        self.service.start(self._storage.load(), self._sends.open(self.wall_clock()))
+        await self.service.start(self._storage.load(), self._sends.open(self.wall_clock()))
 
     def wall_clock(self) -> datetime:
         """Return the service's wall clock; it runs with the loop, and `clock_offset` sets it."""

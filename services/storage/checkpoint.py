@@ -166,21 +166,7 @@ def encode(batch: Batch, generation: str | None = None) -> Iterator[bytes]:
         generation: Of a batch in several parts: what tells the changes that follow this document
             from those that followed an earlier one.
     """
-    head = _HeadDocument(
-        version=VERSION,
-        batch_id=batch.id,
-        directory_url=batch.directory_url,
-        file_name=batch.file_name,
-        owner=batch.owner,
-        idempotency_key=batch.idempotency_key,
-        file_digest=batch.file_digest,
-        created_at=batch.created_at,
-        doubtful=bool(batch.doubtful),
-        unsettled=bool(batch.unsettled),
-        directory_batches=1 + batch.further.get(0, 0),
-        generation=generation,
-        **_state(batch),
-    )
+    head = _head(batch, generation)
     in_one_part = head.parts is None
     # A file in one part is written as it was before there were several.
     left_out = {"parts", "generation"} if in_one_part else {"directory_batches"}
@@ -213,10 +199,35 @@ def decode(document: bytes) -> tuple[Batch, str | None]:
         UnreadableCheckpoint: With the reason, if it describes none.
     """
     read = _read(_BatchDocument, document)
-    batch = Batch(
+    return _batch(read, Rows(_rows(read))), read.generation
+
+
+def encode_head(batch: Batch) -> str:
+    """Return all of *batch* but its rows, as a line of JSON."""
+    left_out = {"generation", "directory_batches" if batch.part_rows else "parts"}
+    return _head(batch, None).model_dump_json(exclude=left_out)
+
+
+def decode_head(text: str, rows: Rows) -> Batch:
+    """Return the batch that `encode_head` described, with *rows*; UnreadableCheckpoint if none."""
+    return _batch(_read(_HeadDocument, text.encode()), rows)
+
+
+def encode_row(row: Row) -> str:
+    """Return a row as a line of JSON."""
+    return _row_text(row)
+
+
+def decode_row(text: str) -> Row:
+    """Return the row that `encode_row` described; UnreadableCheckpoint if it describes none."""
+    return _row(_read(_RowDocument, text.encode()))
+
+
+def _batch(read: _HeadDocument, rows: Rows) -> Batch:
+    return Batch(
         id=read.batch_id,
         directory_url=read.directory_url,
-        rows=Rows(_rows(read)),
+        rows=rows,
         created_at=read.created_at,
         updated_at=read.updated_at,
         status=read.status,
@@ -231,7 +242,6 @@ def decode(document: bytes) -> tuple[Batch, str | None]:
         seconds=read.processing_seconds,
         **(_only_part(read) if read.parts is None else _parts(read.parts)),
     )
-    return batch, read.generation
 
 
 def changed_by(line: bytes, batch: Batch) -> Batch:
@@ -260,6 +270,24 @@ def changed_by(line: bytes, batch: Batch) -> Batch:
         auto_resumes=read.auto_resumes,
         seconds=read.processing_seconds,
         **_parts(read.parts),
+    )
+
+
+def _head(batch: Batch, generation: str | None) -> _HeadDocument:
+    return _HeadDocument(
+        version=VERSION,
+        batch_id=batch.id,
+        directory_url=batch.directory_url,
+        file_name=batch.file_name,
+        owner=batch.owner,
+        idempotency_key=batch.idempotency_key,
+        file_digest=batch.file_digest,
+        created_at=batch.created_at,
+        doubtful=bool(batch.doubtful),
+        unsettled=bool(batch.unsettled),
+        directory_batches=1 + batch.further.get(0, 0),
+        generation=generation,
+        **_state(batch),
     )
 
 
@@ -299,7 +327,7 @@ def _pieces(
         before = separator
 
 
-def _row_text(row: Row, indent: int | None) -> str:
+def _row_text(row: Row, indent: int | None = None) -> str:
     document = _RowDocument(
         row=row.hospital.row,
         name=row.hospital.name,

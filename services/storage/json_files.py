@@ -22,6 +22,7 @@ from models.batch import Batch
 from services.logs import get_logger
 from services.storage import durable, journal
 from services.storage.checkpoint import UnreadableCheckpoint, decode, encode, encode_change
+from services.storage.contract import StorageError, StorageTaken
 from services.storage.journal import Journal
 
 logger = get_logger(__name__)
@@ -29,14 +30,6 @@ logger = get_logger(__name__)
 LOCK_NAME = ".lock"
 SET_ASIDE_SUFFIX = ".set-aside"
 GIVE_WAY_S = 0.0001  # between pieces of a document: the event loop gets its turn, and soon
-
-
-class StorageError(Exception):
-    """The storage cannot be written; nothing that stood there before is lost."""
-
-
-class StorageTaken(Exception):
-    """Another process owns the folder."""
 
 
 class JsonFiles:
@@ -79,21 +72,18 @@ class JsonFiles:
             os.close(self._lock)
             self._lock = None
 
-    def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
-        """Write *batch* so that a crash at any moment leaves the old or the new state whole.
+    def add(self, batch: Batch) -> None:
+        """Write a new batch; StorageError if that fails, or the folder is not owned."""
+        self.save(batch)
 
-        Args:
-            batch: A snapshot: nothing changes it any more.
-            changed: Numbers of all rows that changed since it was last written; None: any may have.
-
-        Raises:
-            StorageError: It could not be written, or the folder is not owned.
-        """
+    def save(self, batch: Batch, changed: Collection[int] | None = None) -> bool:
+        """Write a batch, see `BatchStorage.save`; no other process is ever asked to cancel it."""
         with self._writing():
             if batch.part_rows is None:
                 durable.write(self._path(batch.id), encode(batch))
             elif changed is None or not self._is_added(batch, changed):
                 self._write_anew(batch)
+        return False
 
     def delete(self, batch_id: UUID) -> None:
         """Remove a batch's document; StorageError if that fails."""

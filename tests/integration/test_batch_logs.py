@@ -12,7 +12,8 @@ from structlog.contextvars import bound_contextvars
 from models.batch import Batch, BatchStatus
 from services.housekeeping import CLEANUP_INTERVAL_S
 from services.progress_tracker import ProgressTracker
-from services.storage.json_files import JsonFiles, StorageError
+from services.storage.contract import StorageError
+from services.storage.json_files import JsonFiles
 from services.storage.send_log import SendLog
 from tests.harness import EPOCH, Harness, csv_file
 from tests.integration.test_batch_service import stopped_batch
@@ -128,7 +129,7 @@ def test_what_befalls_a_run_is_told_with_counts(tmp_path: Path, told: Told):
 
 
 class FullDisk(JsonFiles):
-    def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
+    def save(self, batch: Batch, changed: Collection[int] | None = None) -> bool:
         raise StorageError("No space left on device")
 
 

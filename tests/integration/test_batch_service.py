@@ -20,7 +20,8 @@ from models.errors import (
 )
 from services.batch_service import Resumption
 from services.housekeeping import Cleanup
-from services.storage.json_files import JsonFiles, StorageError
+from services.storage.contract import StorageError
+from services.storage.json_files import JsonFiles
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import insert_copy, now_s, play
 
@@ -146,7 +147,7 @@ def test_an_abandon_waits_for_creates_that_commit_late(tmp_path: Path, seconds: 
         batch = await harness.submit(csv_file(5))
         await asyncio.sleep(1)
         await harness.kill()
-        harness.start(auto_resume=False)
+        await harness.start(auto_resume=False)
 
         await harness.service.abandon(batch.id)
 
@@ -215,7 +216,7 @@ def test_an_abandon_of_an_activation_under_way_is_refused_once_it_is_applied(tmp
         batch = await harness.submit(csv_file(4))
         await asyncio.sleep(5.5)
         await harness.kill()
-        harness.start(auto_resume=False)
+        await harness.start(auto_resume=False)
 
         with pytest.raises(BatchConflict, match="active"):
             await harness.service.abandon(batch.id)
@@ -251,7 +252,7 @@ def test_an_abandon_that_was_interrupted_is_finished_by_the_next_start(tmp_path:
         await harness.kill()
         abandoning.cancel()
 
-        harness.start()
+        await harness.start()
 
         assert harness.service.get(batch.id).status is BatchStatus.ABANDONING
         with pytest.raises(BatchConflict):
@@ -479,7 +480,7 @@ def test_an_abandon_that_could_not_be_stored_is_not_done_by_the_next_start(
         monkeypatch.setattr(JsonFiles, "save", save)
         await asyncio.sleep(10)
         await harness.kill()
-        harness.start()
+        await harness.start()
         await asyncio.sleep(300)
 
         again = harness.service.get(batch.id)

@@ -11,7 +11,8 @@ from directory.app import DirectorySettings
 from models.batch import Batch, BatchStatus
 from models.errors import BatchConflict, BatchNotFound, StorageUnavailable
 from models.row import RowStatus
-from services.storage.json_files import JsonFiles, StorageError
+from services.storage.contract import StorageError
+from services.storage.json_files import JsonFiles
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_exactly_once import now_s, play
 
@@ -168,7 +169,7 @@ def test_a_cancel_that_was_told_holds_over_a_crash(tmp_path: Path):
         await harness.service.cancel(batch.id)
         await harness.kill()
 
-        harness.start()
+        await harness.start()
 
         again = harness.service.get(batch.id)
         assert again.status is BatchStatus.RESUMABLE
@@ -188,7 +189,7 @@ def test_once_resumed_it_goes_on_after_a_crash_again(tmp_path: Path):
         await asyncio.sleep(2)
         await harness.kill()
 
-        harness.start()
+        await harness.start()
 
         again = harness.service.get(batch.id)
         await harness.service.wait(again)

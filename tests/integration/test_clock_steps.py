@@ -53,7 +53,7 @@ def test_a_step_between_two_processes_costs_a_window_at_the_most_and_no_row(
         await asyncio.sleep(3)
         await harness.kill()
         harness.clock_offset += step
-        harness.start()
+        await harness.start()
         started_s = now_s()
 
         second = await harness.load(csv_file(20, start=101))
@@ -90,7 +90,7 @@ def test_a_completed_batch_of_the_future_is_kept_as_one_of_now(tmp_path: Path):
         batch = await harness.load(csv_file(2))
         await harness.stop()
         harness.clock_offset -= timedelta(days=400)
-        harness.start()
+        await harness.start()
 
         await asyncio.sleep(23 * 3600)
         assert harness.service.get(batch.id).status is BatchStatus.COMPLETED
@@ -105,7 +105,7 @@ def test_the_age_of_a_completed_batch_goes_on_over_a_restart(tmp_path: Path):
         batch = await harness.load(csv_file(2))
         await asyncio.sleep(23 * 3600)
         await harness.stop()
-        harness.start()
+        await harness.start()
 
         assert harness.service.get(batch.id).status is BatchStatus.COMPLETED
         await asyncio.sleep(1.2 * 3600)

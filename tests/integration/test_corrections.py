@@ -85,7 +85,7 @@ def test_a_correction_that_was_told_holds_over_a_crash(tmp_path: Path):
         await harness.service.correct(batch.id, 3, {"name": "Third Hospital"})
         await harness.kill()
 
-        harness.start()
+        await harness.start()
 
         again = harness.service.get(batch.id)
         assert again.status is BatchStatus.RESUMABLE
@@ -210,7 +210,7 @@ def test_skipped_rows_stay_skipped_over_a_crash_and_a_resume(tmp_path: Path):
         batch = await skipping(harness, MIXED)
         assert batch.status is BatchStatus.RESUMABLE
         await harness.kill()
-        harness.start()
+        await harness.start()
         again = harness.service.get(batch.id)
         assert excluded(again) == [2, 4]
 

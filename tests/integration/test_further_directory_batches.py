@@ -158,7 +158,7 @@ def test_an_abandon_empties_the_further_directory_batches_too(tmp_path: Path):
         batch = await harness.submit(csv_file(4))
         await asyncio.sleep(26)
         await harness.kill()
-        harness.start(auto_resume=False)
+        await harness.start(auto_resume=False)
         for active in await harness.hospitals(batch.id):  # as README says: delete them there
             await harness.control.delete(f"/hospitals/{active['id']}")
         left = await harness.hospitals()

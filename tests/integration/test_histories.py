@@ -426,7 +426,7 @@ class Histories(RuleBasedStateMachine):
             self.had.add("overlap")
 
     async def begin(self) -> None:
-        self.harness.start()
+        await self.harness.start()
         self.put_foreign_rows()
 
     async def leave(self) -> None:
@@ -537,10 +537,10 @@ class Histories(RuleBasedStateMachine):
         await self.harness.kill()
         self.set_disk_full(False)
         await asyncio.sleep(down)
-        self.start(**changes)
+        await self.start(**changes)
 
-    def start(self, **changes: Any) -> None:
-        self.harness.start(**changes)
+    async def start(self, **changes: Any) -> None:
+        await self.harness.start(**changes)
         self.watched.clear()
         self.learn_of_batches()
         limit = self.harness.settings.directory_batch_limit
@@ -552,7 +552,7 @@ class Histories(RuleBasedStateMachine):
         self.set_disk_full(False)
         self.note_activations_under_way()
         await self.harness.stop()
-        self.start(directory_batch_limit=limit)
+        await self.start(directory_batch_limit=limit)
 
     async def restart_directory(self, down: float) -> None:
         open_batches = [b for i in self.contents if (b := self.known(i)) and not b.is_activated]

@@ -9,7 +9,8 @@ import pytest
 
 from models.batch import Batch, BatchStatus
 from models.errors import BatchNotFound, FileRejected, KeyReused, QueueFull, StorageUnavailable
-from services.storage.json_files import JsonFiles, StorageError
+from services.storage.contract import StorageError
+from services.storage.json_files import JsonFiles
 from services.uploads import Submission, Upload
 from tests.harness import Harness, assert_exactly_once, csv_file
 from tests.integration.test_batch_service import stopped_batch
@@ -193,7 +194,7 @@ def test_a_crash_parts_no_batch_from_its_key(tmp_path: Path, seconds: float):
         first = await send(harness, csv_file(20))
         await asyncio.sleep(seconds)
         await harness.kill()
-        harness.start()
+        await harness.start()
 
         again = await send(harness, csv_file(20))
 

@@ -15,7 +15,7 @@ from tests.integration.test_exactly_once import now_s, play
 
 async def recovered(harness: Harness, batch: Batch, **changes: object) -> Batch:
     """Start the service again and return the batch when it has ended."""
-    harness.start(**changes)
+    await harness.start(**changes)
     again = harness.service.get(batch.id)
     await harness.service.wait(again)
     return again
@@ -76,7 +76,7 @@ def test_kills_in_a_row_end_exactly_once(tmp_path: Path):
         for _ in range(3):
             await asyncio.sleep(62)
             await harness.kill()
-            harness.start()
+            await harness.start()
 
         again = harness.service.get(batch.id)
         await harness.service.wait(again)
@@ -111,7 +111,7 @@ def test_the_window_goes_on_over_a_kill_and_is_neither_exceeded_nor_waited_out(t
         started_s = now_s()
         await asyncio.sleep(3)
         await harness.kill()
-        harness.start()
+        await harness.start()
 
         second = await harness.load(csv_file(20, start=101))
 
@@ -136,7 +136,7 @@ def test_without_a_memory_of_recent_sends_refusals_cost_no_row(tmp_path: Path, l
             memory.unlink()
         else:
             memory.write_bytes(b"\xff\x00nan\ninf\n" + memory.read_bytes()[40:90])
-        harness.start()
+        await harness.start()
 
         second = await harness.load(csv_file(20, start=101))
 
@@ -153,7 +153,7 @@ def test_an_interrupted_batch_shows_processing_and_keeps_what_was_created(tmp_pa
         await asyncio.sleep(6)
         await harness.kill()
 
-        harness.start()
+        await harness.start()
 
         again = harness.service.get(batch.id)
         assert again.status is BatchStatus.PROCESSING
@@ -205,7 +205,7 @@ def test_automatic_resumes_that_create_nothing_end_after_three(tmp_path: Path):
         for _ in range(4):
             await asyncio.sleep(17)  # looked at, settled, sent in vain
             await harness.kill()
-            harness.start()
+            await harness.start()
 
         again = harness.service.get(batch.id)
 
@@ -228,7 +228,7 @@ def test_a_service_that_dies_of_what_it_sends_stops_after_three_restarts(tmp_pat
                 if harness.wire.requests.count("POST /hospitals/") > sent:
                     break
             await harness.kill()
-            harness.start()
+            await harness.start()
 
         again = harness.service.get(batch.id)
 
@@ -254,7 +254,7 @@ def test_no_create_leaves_once_the_service_stops(tmp_path: Path):
 
         assert harness.wire.requests.count("POST /hospitals/") == 30
         await harness.stop()
-        harness.start()
+        await harness.start()
         for batch in (first, second):
             again = harness.service.get(batch.id)
             await harness.service.wait(again)
@@ -271,7 +271,7 @@ def test_restarts_while_a_batch_waits_for_its_turn_do_not_count(tmp_path: Path):
         for _ in range(5):
             await asyncio.sleep(2)
             await harness.kill()
-            harness.start()
+            await harness.start()
 
         again = harness.service.get(waiting.id)
         await harness.service.wait(again)
@@ -338,7 +338,7 @@ def test_ended_batches_are_served_after_a_restart_with_all_results(tmp_path: Pat
         resumable = await harness.load(csv_file(3, start=101))
         await harness.kill()
 
-        harness.start()
+        await harness.start()
 
         for before in (completed, resumable):
             again = harness.service.get(before.id)

@@ -203,7 +203,7 @@ def test_a_row_that_a_crash_left_unclear_is_settled_by_the_next_process(tmp_path
         await asyncio.sleep(1)
         await harness.kill()
         await harness.wire.settle()
-        harness.start()
+        await harness.start()
         [batch] = harness.service.page(ANYBODY, (), None, 10).batches
         await harness.service.wait(batch)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from models.batch import Batch, BatchStatus
-from services.storage.json_files import JsonFiles, StorageError
+from services.storage.contract import StorageError
+from services.storage.json_files import JsonFiles
 from tests.harness import EPOCH, Harness, csv_file
 from tests.integration.test_exactly_once import now_s, play
 

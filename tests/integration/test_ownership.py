@@ -65,7 +65,7 @@ def test_the_owner_outlives_the_process(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await harness.upload(csv_file(5), owner="north")
         await harness.kill()
-        harness.start()
+        await harness.start()
 
         [found] = harness.service.page(NORTH, (), None, 10).batches
         assert found.id == batch.id

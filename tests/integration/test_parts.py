@@ -113,7 +113,7 @@ def test_a_restart_looks_at_opened_parts_only(tmp_path: Path):
         await asyncio.sleep(10)
         await harness.kill()
         harness.wire.requests.clear()
-        harness.start()
+        await harness.start()
         await asyncio.sleep(WINDOW_S)
 
         looked = set(calls(harness, LIST))
@@ -390,7 +390,7 @@ class TestAbandon:
             batch = await harness.submit(csv_file(45))
             await asyncio.sleep(62)  # the creates of the second window are under way
             await harness.kill()
-            harness.start(auto_resume=False)
+            await harness.start(auto_resume=False)
 
             await harness.service.abandon(batch.id)
 

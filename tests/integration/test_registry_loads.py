@@ -81,7 +81,7 @@ def test_a_registry_arrives_exactly_once_through_kills_restarts_and_faults(
                 await harness.restart_directory()
                 forgets_at = 0
             await harness.kill()
-            harness.start()
+            await harness.start()
 
         await assert_exactly_once(harness, await ended(harness, batch))
 

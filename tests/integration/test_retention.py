@@ -88,7 +88,7 @@ def test_age_counts_from_the_last_change_and_over_a_restart(tmp_path: Path):
         batch = await stopped_batch(harness)
         await asyncio.sleep(AN_HOUR - 700)
         await harness.kill()
-        harness.start()
+        await harness.start()
 
         assert is_known(harness, batch)
         await asyncio.sleep(700 + CLEANUP_INTERVAL_S)
@@ -146,7 +146,7 @@ def test_one_of_another_directory_is_kept(tmp_path: Path):
     async def scenario(harness: Harness) -> None:
         batch = await stopped_batch(harness)
         await harness.stop()
-        harness.start(hospital_api_base_url="http://other.test")
+        await harness.start(hospital_api_base_url="http://other.test")
 
         await asyncio.sleep(2 * AN_HOUR)
 

@@ -170,7 +170,7 @@ def test_an_unknown_batch_and_one_of_another_directory_are_not_compared(tmp_path
     async def scenario(harness: Harness) -> None:
         batch = await harness.load(csv_file(1))
         await harness.stop()
-        harness.start(hospital_api_base_url="http://other.test")
+        await harness.start(hospital_api_base_url="http://other.test")
 
         with pytest.raises(BatchConflict, match=f"another directory .{BASE_URL}"):
             await harness.service.verify(batch.id)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from config import Settings
-from main import build_service, create_app
+from main import create_app
 from services.hospital_api import HospitalApi
 from services.meters import Meters
+from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles
-from services.storage.send_log import SendLog
+from wiring import build_service
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = (DEPLOY / "alerts.yml").read_text()
@@ -29,7 +30,7 @@ async def shown(tmp_path: Path) -> Shown:
     settings = Settings(_env_file=None)
     meters = Meters(settings.app_version)
     api = HospitalApi("http://directory.test", timeout_s=1, connect_timeout_s=1)
-    build_service(settings, api, JsonFiles(tmp_path), SendLog(tmp_path, 30), meters=meters)
+    build_service(settings, api, ProgressTracker(JsonFiles(tmp_path)), lambda: None, meters)
     meters.answered("GET", "/health", 500, 0.0)
     shown: Shown = {}
     for family in meters.registry.collect():

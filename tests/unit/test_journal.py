@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
-from services.storage.json_files import JsonFiles, StorageError
+from services.storage.contract import StorageError
+from services.storage.json_files import JsonFiles
 from tests.unit.strategies import law
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

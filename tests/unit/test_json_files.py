@@ -18,7 +18,8 @@ from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
 from services.storage.checkpoint import encode
-from services.storage.json_files import JsonFiles, StorageError, StorageTaken
+from services.storage.contract import StorageError, StorageTaken
+from services.storage.json_files import JsonFiles
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 FIRST_ID, SECOND_ID = (UUID(int=number) for number in (1, 2))

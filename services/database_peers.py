@@ -1,0 +1,247 @@
+"""The processes that share a database: who works on which batch, and what the others know of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+from models.batch import ENDED, INTERRUPTED, Batch
+from models.errors import StorageUnavailable
+from services import clock
+from services.clock import age_s
+from services.logs import get_logger
+from services.off_loop import off_loop
+from services.peers import Lost, Taken
+from services.progress_tracker import ProgressTracker
+from services.reasons import cancelled
+from services.storage.contract import LostBatch, StorageError
+from services.storage.postgres import LEASE_S, NotStored, PostgresBatches, Stored
+
+logger = get_logger(__name__)
+
+RETRY_S = 0.5  # how often a database that is away is asked again
+# A turn of the pacing is for a request that leaves at once; this is within the margin of a window.
+PROMPT_S = 0.3
+SEEN_EVERY_S = LEASE_S / 3
+
+
+class DatabasePeers:
+    """See `peers.Peers`.
+
+    Args:
+        storage: What the processes share.
+        tracker: What this one knows of it.
+        offer: Has some process take a batch.
+    """
+
+    run_batches = True
+
+    def __init__(
+        self,
+        storage: PostgresBatches,
+        tracker: ProgressTracker,
+        offer: Callable[[UUID], Awaitable[None]],
+    ) -> None:
+        self._storage = storage
+        self._tracker = tracker
+        self._offer = offer
+        self._publishing: dict[UUID, Callable[[], None]] = {}  # what ends it, of our batches
+        self._versions: dict[UUID, int] = {}  # of others' batches, as they are known here
+        self._unreleased: dict[UUID, bool] = {}  # to be let go of when the database is back
+        self._news: dict[UUID, None] = {}
+        self._has_news = asyncio.Event()
+
+    async def take(self, batch: Batch) -> bool:
+        try:
+            claim = await off_loop(partial(self._storage.claim, batch.id))
+        except StorageError:
+            raise StorageUnavailable from None
+        if claim is None:
+            await self.refresh(batch.id)
+            raise Taken
+        self._unreleased.pop(batch.id, None)
+        try:
+            await self._read(batch.id)
+        except BaseException:
+            await self._release(batch.id, is_clean=claim.is_clean)
+            raise
+        batch.cancelled, batch.told = claim.cancelled, None
+        self._tracker.take(batch)
+        publish = partial(self._publish, batch)
+        self._publishing[batch.id] = self._tracker.watchers.add(batch.id, publish)
+        return claim.is_clean
+
+    async def release(self, batch: Batch, *, is_clean: bool) -> None:
+        self._publishing.pop(batch.id)()
+        is_written = await self._tracker.let_go(batch)
+        self._versions.pop(batch.id, None)
+        if batch.id not in self._tracker:
+            return
+        await self._release(batch.id, is_clean=is_clean and is_written)
+        await self.refresh(batch.id)
+        if batch.status not in ENDED:
+            await self.offer(batch)
+
+    async def offer(self, batch: Batch) -> None:
+        await self._offer(batch.id)
+
+    async def may_send(self, batch_id: UUID) -> bool:
+        asked_s = clock.now_s()
+        while True:
+            try:
+                is_cancelled = await off_loop(partial(self._storage.check, batch_id))
+                break
+            except LostBatch:
+                self._tracker.lose(self._tracker.get(batch_id))
+                raise Lost from None
+            except StorageError:
+                await asyncio.sleep(RETRY_S)
+        batch = self._tracker.get(batch_id)
+        if is_cancelled and batch.status in INTERRUPTED:
+            if not batch.cancelled:
+                self._tracker.cancelled_elsewhere(batch)
+            raise cancelled()
+        return clock.now_s() - asked_s < PROMPT_S
+
+    async def cancel(self, batch: Batch) -> bool:
+        try:
+            is_cancelled = await off_loop(partial(self._storage.cancel, batch.id))
+        except StorageError:
+            raise StorageUnavailable from None
+        await self.refresh(batch.id)
+        return is_cancelled
+
+    async def refresh(self, batch_id: UUID) -> None:
+        if batch_id in self._publishing:
+            return
+        try:
+            await self._read(batch_id)
+        except StorageError:
+            if batch_id not in self._tracker:
+                raise StorageUnavailable from None
+
+    async def refresh_all(self) -> None:
+        known = [batch.id for batch in self._tracker]
+        try:
+            versions = await off_loop(self._storage.versions)
+        except StorageError:
+            return
+        for batch_id in known:
+            if batch_id not in versions and batch_id not in self._publishing:
+                self._drop(batch_id)
+        for batch_id, version in versions.items():
+            if self._versions.get(batch_id) != version:
+                await self.refresh(batch_id)
+
+    def hear(self, batch_id: UUID, sender: str) -> None:
+        """Note that another process changed a batch."""
+        is_known = batch_id in self._publishing or batch_id in self._tracker.watchers
+        if sender != self._storage.me and is_known:
+            self._news[batch_id] = None
+            self._has_news.set()
+
+    def hear_all(self) -> None:
+        """Note that other processes may have changed whatever is watched here."""
+        self._news |= dict.fromkeys(self._tracker.watchers.watched())
+        self._has_news.set()
+
+    async def follow(self) -> None:
+        """Bring up to date what is watched here, whenever another process changed it."""
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            while self._news:
+                batch_id = next(iter(self._news))
+                del self._news[batch_id]
+                try:
+                    await self._catch_up(batch_id)
+                except (StorageUnavailable, StorageError):
+                    await asyncio.sleep(RETRY_S)
+                    self._news.setdefault(batch_id)
+                except Exception:
+                    logger.exception("unforeseen error", batch_id=str(batch_id))
+
+    async def live(self, *, takes_over: bool) -> None:
+        """Be seen by the other processes for as long as this one lives.
+
+        Args:
+            takes_over: Have batches go on that nobody works on any more.
+        """
+        seen_since_s: float | None = None
+        while True:
+            try:
+                await off_loop(self._storage.be_seen)
+                now_s = clock.now_s()
+                seen_since_s = now_s if seen_since_s is None else seen_since_s
+                await self._finish_releases()
+                # While the database was away nobody could be seen: that says nothing of anybody.
+                if takes_over and now_s - seen_since_s > LEASE_S:
+                    await self.take_over()
+                await self.refresh_all()
+            except (StorageError, StorageUnavailable):
+                seen_since_s = None
+            except Exception:
+                logger.exception("unforeseen error")
+            await asyncio.sleep(SEEN_EVERY_S)
+
+    async def take_over(self) -> None:
+        """Have some process take each unfinished batch that nobody works on."""
+        for batch_id in await off_loop(self._storage.left_over):
+            logger.info("batch is left over: it goes on", batch_id=str(batch_id))
+            await self._offer(batch_id)
+
+    async def _catch_up(self, batch_id: UUID) -> None:
+        if batch_id not in self._publishing:
+            await self.refresh(batch_id)
+        elif await off_loop(partial(self._storage.check, batch_id)):
+            batch = self._tracker.get(batch_id)
+            if not batch.cancelled:
+                self._tracker.cancelled_elsewhere(batch)
+
+    def _publish(self, batch: Batch, row: int | None) -> None:
+        if row is None:
+            self._tracker.publish(batch)
+
+    async def _release(self, batch_id: UUID, *, is_clean: bool) -> None:
+        try:
+            await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
+        except StorageError:
+            self._unreleased[batch_id] = is_clean
+
+    async def _finish_releases(self) -> None:
+        for batch_id, is_clean in tuple(self._unreleased.items()):
+            await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
+            self._unreleased.pop(batch_id, None)
+
+    async def _read(self, batch_id: UUID) -> None:
+        """Take over what is stored of a batch, unless it became this process's meanwhile."""
+        since = self._versions.get(batch_id, 0) if batch_id in self._tracker else 0
+        try:
+            stored = await off_loop(partial(self._storage.read, batch_id, since))
+        except NotStored:
+            self._drop(batch_id)
+            return
+        is_news = stored is not None and stored.version > self._versions.get(batch_id, 0)
+        if stored is not None and is_news and batch_id not in self._publishing:
+            self._versions[batch_id] = stored.version
+            self._tracker.follow(self._seen_from_here(stored), stored.rows)
+
+    def _seen_from_here(self, stored: Stored) -> Batch:
+        """Return the batch's head with the times of this process's clocks."""
+        now_s = clock.now_s()
+        changed_s = age_s(
+            stored.head.updated_at.timestamp(), self._tracker.wall_clock().timestamp()
+        )
+        is_running = stored.is_held and stored.head.status not in ENDED
+        return replace(
+            stored.head,
+            changed_s=now_s - changed_s,
+            running_since=now_s - stored.age_s if is_running else None,
+            told=stored.told if is_running else None,
+            told_s=now_s - stored.age_s,
+        )
+
+    def _drop(self, batch_id: UUID) -> None:
+        self._versions.pop(batch_id, None)
+        self._tracker.drop(batch_id)

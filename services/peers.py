@@ -1,0 +1,110 @@
+"""The other processes that work on the same batches, if there are any.
+
+What follows asks them nothing: they share a database. `NoPeers` is a process that has its batches
+for itself.
+"""
+
+from typing import Protocol
+from uuid import UUID
+
+from models.batch import Batch
+from services.reasons import CannotContinue
+
+
+class Taken(Exception):
+    """Another process works on the batch."""
+
+
+class Lost(CannotContinue):
+    """Another process works by now on a batch that this one ran: nothing more of it may be sent."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process goes on with the batch: follow its progress.")
+
+
+class Peers(Protocol):
+    """What has to be agreed with other processes.
+
+    Attributes:
+        run_batches: Batches are run by whichever process takes them, and not by the one that was
+            asked for it.
+    """
+
+    run_batches: bool
+
+    async def take(self, batch: Batch) -> bool:
+        """Become the one that works on a batch, and bring what is known of it up to date.
+
+        Returns:
+            Whether nothing was under way when it was last let go.
+
+        Raises:
+            Taken: Another process works on it.
+            StorageUnavailable: Nobody knows.
+        """
+
+    async def release(self, batch: Batch, *, is_clean: bool) -> None:
+        """Let go of a batch; if it is to be run, some process takes it soon.
+
+        Args:
+            batch: As it is now.
+            is_clean: Nothing of it is under way.
+        """
+
+    async def offer(self, batch: Batch) -> None:
+        """Have some process take a batch that nobody holds."""
+
+    async def may_send(self, batch_id: UUID) -> bool:
+        """Wait until it is sure that this process still works on a batch.
+
+        Returns:
+            Whether that was known at once; else what waited for it comes too late for its turn.
+
+        Raises:
+            Lost: It does not.
+            CannotContinue: Another process was asked to cancel the batch.
+        """
+
+    async def cancel(self, batch: Batch) -> bool:
+        """Have a batch cancelled that another process may run; False if it is too late.
+
+        Raises:
+            StorageUnavailable: Nobody knows.
+        """
+
+    async def refresh(self, batch_id: UUID) -> None:
+        """Bring what is known of a batch up to date, or leave it if that cannot be had.
+
+        Raises:
+            StorageUnavailable: Nothing is known of it, and nobody knows whether there is one.
+        """
+
+    async def refresh_all(self) -> None:
+        """Bring what is known of all batches up to date, or leave it if that cannot be had."""
+
+
+class NoPeers:
+    """This process has its batches for itself."""
+
+    run_batches = False
+
+    async def take(self, batch: Batch) -> bool:
+        return True
+
+    async def release(self, batch: Batch, *, is_clean: bool) -> None:
+        pass
+
+    async def offer(self, batch: Batch) -> None:
+        pass
+
+    async def may_send(self, batch_id: UUID) -> bool:
+        return True
+
+    async def cancel(self, batch: Batch) -> bool:
+        return True
+
+    async def refresh(self, batch_id: UUID) -> None:
+        pass
+
+    async def refresh_all(self) -> None:
+        pass

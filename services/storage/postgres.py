@@ -1,0 +1,385 @@
+"""Batches in a PostgreSQL database that several processes share.
+
+Whoever works on a batch holds it, for as long as its process is seen. Each holder has a greater
+number than the one before (a fencing token): what an earlier holder writes is refused.
+
+Synchronous: whoever calls runs it off the event loop.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.errors import UniqueViolation
+
+from models.batch import INTERRUPTED, Batch, BatchStatus
+from models.outlook import Outlook
+from models.row import Row, Rows
+from services.storage.checkpoint import (
+    UnreadableCheckpoint,
+    decode_head,
+    decode_row,
+    encode_head,
+    encode_row,
+)
+from services.storage.contract import AlreadyUploaded, LostBatch, StorageError
+from services.storage.database import Database
+
+CHANNEL = "hospital_bulk"
+# A process that was not seen for this long lost its batches; it is seen every third of it.
+LEASE_S = 6.0
+FORGET_PROCESSES_AFTER = "1 day"
+
+CANCELLABLE = [str(BatchStatus.INITIALIZING), str(BatchStatus.PROCESSING)]
+UNFINISHED = [*map(str, INTERRUPTED), str(BatchStatus.ABANDONING)]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What holding a batch begins with.
+
+    Attributes:
+        is_clean: Nothing was under way when it was last let go, and its state was written.
+        cancelled: Somebody wants no further row sent.
+    """
+
+    is_clean: bool
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is stored of a batch since a version of it.
+
+    Attributes:
+        head: All but its rows; its `rows` is empty.
+        rows: The rows that changed since.
+        version: That of the batch as it is now.
+        is_held: A process works on it.
+        told: What that process last told of it.
+        age_s: How long ago that was, in seconds.
+    """
+
+    head: Batch
+    rows: list[Row]
+    version: int
+    is_held: bool
+    told: Outlook
+    age_s: float
+
+
+class NotStored(Exception):
+    """There is no such batch."""
+
+
+@dataclass(slots=True)
+class _Hold:
+    fence: int
+    cancelled: bool  # as the database has it
+
+
+class PostgresBatches:
+    """The batches of one database, as one process has them.
+
+    Args:
+        database: Its connections.
+        directory_url: The directory of this process: batches of others are none of its work.
+    """
+
+    def __init__(self, database: Database, directory_url: str) -> None:
+        self._database = database
+        self._directory_url = directory_url
+        self._me = uuid4()
+        self._holds: dict[UUID, _Hold] = {}
+
+    @property
+    def me(self) -> str:
+        """What this process calls itself when it tells of a change."""
+        return str(self._me)
+
+    def holds(self, batch_id: UUID) -> bool:
+        """Return whether this process works on the batch, as far as it knows."""
+        return batch_id in self._holds
+
+    def add(self, batch: Batch) -> None:
+        """Store a new batch that nobody holds.
+
+        Raises:
+            AlreadyUploaded: There is one of its owner and idempotency key.
+            StorageError: It may be stored or not.
+        """
+        try:
+            self._database.run(_ADD, **self._values(batch, range(1, len(batch.rows) + 1)))
+        except StorageError as error:
+            if isinstance(error.__cause__, UniqueViolation):
+                raise AlreadyUploaded from None
+            raise
+
+    def save(self, batch: Batch, changed: Collection[int] | None = None) -> bool:
+        """Write a batch that this process holds; return whether somebody wants it cancelled.
+
+        Args:
+            batch: A snapshot: nothing changes it any more.
+            changed: Numbers of all rows that changed since it was last written; None: any may have.
+
+        Raises:
+            LostBatch: Another process holds it by now; nothing was written.
+            StorageError: It may be written or not.
+        """
+        hold = self._hold(batch.id)
+        numbers = range(1, len(batch.rows) + 1) if changed is None else changed
+        values = self._values(batch, numbers)
+        reset = hold.cancelled and not batch.cancelled
+        row = self._database.one(_SAVE, fence=hold.fence, reset=reset, **values)
+        if row is None:
+            raise self._lost(batch.id)
+        hold.cancelled = row[0]
+        return hold.cancelled
+
+    def delete(self, batch_id: UUID) -> None:
+        """Remove a batch that this process holds, or that is not there; LostBatch, StorageError."""
+        hold = self._hold(batch_id)
+        about = {"id": batch_id, "me": self._me, "fence": hold.fence}
+        if not self._database.run(_DELETE, **about) and self._database.one(_IS_THERE, id=batch_id):
+            raise self._lost(batch_id)
+        self._holds.pop(batch_id, None)
+
+    def check_writable(self) -> None:
+        """Raise StorageError unless a batch could be stored now."""
+        if self._database.one("SELECT pg_is_in_recovery()") != (False,):
+            raise StorageError("the database takes no changes")
+
+    def claim(self, batch_id: UUID) -> Claim | None:
+        """Hold a batch from now on; None if another process holds it, or it is not there."""
+        row = self._database.one(_CLAIM, id=batch_id, me=self._me, lease_s=LEASE_S)
+        if row is None:
+            return None
+        fence, is_clean, cancelled, _ = row
+        self._holds[batch_id] = _Hold(fence, cancelled)
+        return Claim(is_clean, cancelled)
+
+    def release(self, batch_id: UUID, *, is_clean: bool) -> None:
+        """Hold a batch no more: another process may have it at once.
+
+        Args:
+            batch_id: The batch's.
+            is_clean: Nothing is under way, and its state is written.
+        """
+        hold = self._holds.get(batch_id)
+        if hold is not None:
+            about = {"id": batch_id, "me": self._me, "fence": hold.fence}
+            self._database.run(_RELEASE, is_clean=is_clean, **about)
+            self._holds.pop(batch_id, None)
+
+    def check(self, batch_id: UUID) -> bool:
+        """Return whether somebody wants a batch cancelled that this process holds.
+
+        Raises:
+            LostBatch: It does not any more.
+            StorageError: Nobody knows.
+        """
+        hold = self._hold(batch_id)
+        row = self._database.one(_CHECK, id=batch_id, me=self._me, fence=hold.fence)
+        if row is None:
+            raise self._lost(batch_id)
+        return bool(row[0])
+
+    def cancel(self, batch_id: UUID) -> bool:
+        """Have no further row of a batch sent, whoever holds it; False if it is too late."""
+        about = {"id": batch_id, "me": self._me, "statuses": CANCELLABLE}
+        return bool(self._database.run(_CANCEL, **about))
+
+    def versions(self) -> dict[UUID, int]:
+        """Return the version of every batch."""
+        return dict(self._database.all("SELECT id, version FROM hospital_bulk.batches"))
+
+    def read(self, batch_id: UUID, since: int = 0) -> Stored | None:
+        """Return what changed of a batch since a version; None if nothing did.
+
+        Args:
+            batch_id: The batch's.
+            since: The version that is known; 0: none, so all of it is read.
+
+        Raises:
+            NotStored: There is no such batch.
+            StorageError: It cannot be read.
+        """
+        found = self._database.one(_READ, id=batch_id, since=since)
+        if found is None:
+            raise NotStored
+        head, rows, version, cancelled, is_held, step, eta_s, age_s = found
+        if head is None:
+            return None
+        try:
+            batch = decode_head(head, Rows(()))
+            batch.cancelled = cancelled
+            changed = [decode_row(row) for row in rows or ()]
+        except UnreadableCheckpoint as error:
+            raise StorageError(f"batch {batch_id} cannot be read: {error}") from None
+        return Stored(batch, changed, version, is_held, Outlook(step, eta_s), age_s)
+
+    def be_seen(self) -> None:
+        """Show that this process lives."""
+        self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
+
+    def leave(self) -> None:
+        """Show that this process is gone: what it held may be taken at once."""
+        self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
+
+    def left_over(self) -> list[UUID]:
+        """Return the unfinished batches of this directory that nobody holds, or is to take."""
+        about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": LEASE_S}
+        return [batch_id for (batch_id,) in self._database.all(_LEFT_OVER, **about)]
+
+    def _hold(self, batch_id: UUID) -> _Hold:
+        try:
+            return self._holds[batch_id]
+        except KeyError:
+            raise LostBatch from None
+
+    def _lost(self, batch_id: UUID) -> LostBatch:
+        self._holds.pop(batch_id, None)
+        return LostBatch()
+
+    def _values(self, batch: Batch, numbers: Collection[int]) -> dict[str, Any]:
+        step, eta_s = (batch.told.step, batch.told.eta_s) if batch.told else (batch.step, None)
+        return {
+            "id": batch.id,
+            "me": self._me,
+            "directory": batch.directory_url,
+            "owner": batch.owner,
+            "key": batch.idempotency_key,
+            "status": batch.status,
+            "cancelled": batch.cancelled,
+            "head": encode_head(batch),
+            "step": step,
+            "eta_s": eta_s,
+            "numbers": list(numbers),
+            "documents": list(_documents(batch, numbers)),
+        }
+
+
+def _documents(batch: Batch, numbers: Collection[int]) -> Iterator[str]:
+    return (encode_row(batch.row(number)) for number in numbers)
+
+
+# Who is told of a change, and by whom: nobody has to look for what it did itself.
+_TELL = f"pg_notify('{CHANNEL}', %(id)s::text || ' ' || %(me)s::text)"
+
+_ADD = f"""
+WITH added AS (
+    INSERT INTO hospital_bulk.batches
+        (id, directory_url, owner, idempotency_key, status, cancelled, head, step, saved_at)
+    VALUES (%(id)s, %(directory)s, %(owner)s, %(key)s, %(status)s, %(cancelled)s, %(head)s,
+        %(step)s, hospital_bulk.clock())
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), written AS (
+    INSERT INTO hospital_bulk.rows (batch_id, number, version, document)
+    SELECT added.id, number, 1, document::json
+    FROM added, unnest(%(numbers)s::integer[], %(documents)s::text[]) AS row (number, document)
+)
+SELECT {_TELL}
+"""
+
+_SAVE = f"""
+WITH saved AS (
+    UPDATE hospital_bulk.batches
+    SET status = %(status)s, head = %(head)s, step = %(step)s, eta_s = %(eta_s)s,
+        saved_at = hospital_bulk.clock(), version = version + 1,
+        cancelled = %(cancelled)s OR (cancelled AND NOT %(reset)s)
+    WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
+    RETURNING id, version, cancelled
+), written AS (
+    INSERT INTO hospital_bulk.rows (batch_id, number, version, document)
+    SELECT saved.id, number, saved.version, document::json
+    FROM saved, unnest(%(numbers)s::integer[], %(documents)s::text[]) AS row (number, document)
+    ON CONFLICT (batch_id, number)
+    DO UPDATE SET version = excluded.version, document = excluded.document
+)
+SELECT cancelled, {_TELL} FROM saved
+"""
+
+_DELETE = f"""
+WITH gone AS (
+    DELETE FROM hospital_bulk.batches
+    WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
+    RETURNING id
+)
+SELECT {_TELL} FROM gone
+"""
+
+_IS_FREE = """
+(holder IS NULL OR NOT EXISTS (
+    SELECT FROM hospital_bulk.processes
+    WHERE processes.id = holder
+    AND seen_at > hospital_bulk.clock() - make_interval(secs => %(lease_s)s)
+))
+"""
+
+_CLAIM = f"""
+WITH before AS (
+    SELECT id, is_clean FROM hospital_bulk.batches
+    WHERE id = %(id)s AND (holder = %(me)s OR {_IS_FREE})
+    FOR UPDATE
+)
+UPDATE hospital_bulk.batches AS batch
+SET holder = %(me)s, fence = fence + 1, is_clean = false, version = version + 1
+FROM before WHERE batch.id = before.id
+RETURNING fence, before.is_clean, cancelled, {_TELL}
+"""
+
+_RELEASE = f"""
+WITH released AS (
+    UPDATE hospital_bulk.batches
+    SET holder = NULL, is_clean = %(is_clean)s, version = version + 1
+    WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
+    RETURNING id
+)
+SELECT {_TELL} FROM released
+"""
+
+_CHECK = """
+SELECT cancelled FROM hospital_bulk.batches
+WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
+"""
+
+_CANCEL = f"""
+WITH cancelled AS (
+    UPDATE hospital_bulk.batches SET cancelled = true, version = version + 1
+    WHERE id = %(id)s AND status = ANY(%(statuses)s)
+    RETURNING id
+)
+SELECT {_TELL} FROM cancelled
+"""
+
+_READ = """
+SELECT CASE WHEN version > %(since)s THEN head::text END,
+    (SELECT array_agg(document::text ORDER BY number) FROM hospital_bulk.rows
+        WHERE batch_id = batches.id AND rows.version > %(since)s),
+    version, cancelled, holder IS NOT NULL, step, eta_s,
+    extract(epoch FROM hospital_bulk.clock() - saved_at)::double precision
+FROM hospital_bulk.batches WHERE id = %(id)s
+"""
+
+_IS_THERE = "SELECT FROM hospital_bulk.batches WHERE id = %(id)s"
+
+_BE_SEEN = """
+WITH old AS (
+    DELETE FROM hospital_bulk.processes
+    WHERE seen_at < hospital_bulk.clock() - %(forget)s::interval AND id <> %(me)s
+)
+INSERT INTO hospital_bulk.processes VALUES (%(me)s, hospital_bulk.clock())
+ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+
+_LEFT_OVER = f"""
+SELECT id FROM hospital_bulk.batches
+WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s) AND {_IS_FREE}
+AND NOT EXISTS (
+    SELECT FROM procrastinate_jobs
+    WHERE procrastinate_jobs.status = 'todo' AND queueing_lock = batches.id::text
+)
+ORDER BY saved_at
+"""

@@ -1,0 +1,80 @@
+"""Wires the service to a database that it shares with other processes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from config import Settings
+from lifecycle import CannotStart
+from services.batch_service import BatchService
+from services.database_peers import DatabasePeers
+from services.engine import Engine, listen
+from services.hospital_api import HospitalApi
+from services.meters import Meters
+from services.progress_tracker import ProgressTracker
+from services.storage.contract import StorageError
+from services.storage.database import Database, SchemaMismatch, check_schema
+from services.storage.postgres import PostgresBatches
+from services.storage.turns import shared_budgets
+from wiring import Sharing, build_service
+
+THREADS = 32  # those that wait for a database which hangs leave some to others
+
+
+@contextlib.asynccontextmanager
+async def on_database(
+    settings: Settings, api: HospitalApi, meters: Meters
+) -> AsyncIterator[BatchService]:
+    """Have the service run for a block, on the database of DATABASE_URL.
+
+    Raises:
+        CannotStart: It cannot; the message says what to do.
+    """
+    assert settings.database_url is not None
+    url, directory_url = settings.database_url.get_secret_value(), settings.hospital_api_base_url
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    try:
+        await asyncio.to_thread(check_schema, url)
+    except SchemaMismatch as mismatch:
+        raise CannotStart(str(mismatch)) from None
+    database, engine = Database(url), Engine(url, directory_url)
+    storage = PostgresBatches(database, directory_url)
+    tracker = ProgressTracker(storage, meters=meters)
+    peers = DatabasePeers(storage, tracker, engine.offer)
+    sharing = Sharing(shared_budgets(database, directory_url), peers)
+    service = build_service(settings, api, tracker, _nothing, meters, sharing)
+    with contextlib.closing(database):
+        database.open()
+        async with contextlib.aclosing(engine):
+            await engine.open()
+            await asyncio.to_thread(storage.be_seen)
+            await peers.refresh_all()
+            await service.start([])
+            if settings.run_batches:
+                engine.start(service.take, settings.max_queued_batches)
+            company = [
+                peers.live(takes_over=settings.run_batches),
+                peers.follow(),
+                listen(url, peers.hear, peers.hear_all),
+                engine.tidy(),
+                _stop_with(service, engine),
+            ]
+            tasks = [asyncio.create_task(one) for one in company]
+            try:
+                yield service
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                with contextlib.suppress(StorageError):
+                    await asyncio.to_thread(storage.leave)
+
+
+async def _stop_with(service: BatchService, engine: Engine) -> None:
+    await service.wait_until_stopping()
+    engine.stop()
+
+
+def _nothing() -> None:
+    """The shared budgets remember creates."""
