@@ -50,7 +50,7 @@ format: $(READY) ## Format the code and mend what ruff can
 
 # Universal: one file for every Python from 3.11 on and every system. What is pinned stays pinned.
 lock: $(READY) ## Pin requirements*.in in requirements*.txt, with hashes (UPGRADE=1: newest versions)
-	@for name in requirements requirements-cli requirements-dev requirements-bench; do \
+	@for name in requirements requirements-cli requirements-postgres requirements-dev requirements-bench; do \
 		$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \

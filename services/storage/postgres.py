@@ -102,15 +102,20 @@ class PostgresBatches:
         """Return whether this process works on the batch, as far as it knows."""
         return batch_id in self._holds
 
-    def add(self, batch: Batch) -> None:
-        """Store a new batch that nobody holds.
+    def add(self, batch: Batch, *, is_clean: bool = True) -> bool:
+        """Store a batch that nobody holds; return False if it is there already.
+
+        Args:
+            batch: A snapshot.
+            is_clean: Nothing of it is under way.
 
         Raises:
             AlreadyUploaded: There is one of its owner and idempotency key.
             StorageError: It may be stored or not.
         """
         try:
-            self._database.run(_ADD, **self._values(batch, range(1, len(batch.rows) + 1)))
+            values = self._values(batch, range(1, len(batch.rows) + 1))
+            return bool(self._database.run(_ADD, is_clean=is_clean, **values))
         except StorageError as error:
             if isinstance(error.__cause__, UniqueViolation):
                 raise AlreadyUploaded from None
@@ -270,9 +275,9 @@ _TELL = f"pg_notify('{CHANNEL}', %(id)s::text || ' ' || %(me)s::text)"
 _ADD = f"""
 WITH added AS (
     INSERT INTO hospital_bulk.batches
-        (id, directory_url, owner, idempotency_key, status, cancelled, head, step, saved_at)
+        (id, directory_url, owner, idempotency_key, status, cancelled, head, saved_at, is_clean)
     VALUES (%(id)s, %(directory)s, %(owner)s, %(key)s, %(status)s, %(cancelled)s, %(head)s,
-        %(step)s, hospital_bulk.clock())
+        hospital_bulk.clock(), %(is_clean)s)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), written AS (
@@ -280,7 +285,7 @@ WITH added AS (
     SELECT added.id, number, 1, document::json
     FROM added, unnest(%(numbers)s::integer[], %(documents)s::text[]) AS row (number, document)
 )
-SELECT {_TELL}
+SELECT {_TELL} FROM added
 """
 
 _SAVE = f"""
