@@ -269,10 +269,19 @@ class BatchService:
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
-        if self._peers.run_batches and batch_id not in self._claims:
+        if self._peers.run_batches:
             if not await self._peers.cancel(batch):
                 raise BatchConflict(cannot_cancel(batch))
-            return batch
+            if batch_id in self._claims:
+                self._runner.cancel(batch)
+        else:
+            await self._cancel_here(batch)
+        if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
+            raise BatchConflict(cannot_cancel(batch))
+        logger.info("batch cancelled", batch_id=str(batch.id))
+        return batch
+
+    async def _cancel_here(self, batch: Batch) -> None:
         self._runner.cancel(batch)
         try:
             await self._tracker.save(batch)
@@ -281,10 +290,6 @@ class BatchService:
                 "No further row is sent, but this could not be saved, and a restart of the "
                 "service would go on with the batch"
             ) from None
-        if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
-            raise BatchConflict(cannot_cancel(batch))
-        logger.info("batch cancelled", batch_id=str(batch.id))
-        return batch
 
     async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
         """Give a row that was refused or skipped other values; see `correction.correct`.

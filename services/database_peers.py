@@ -73,8 +73,8 @@ class DatabasePeers:
         return claim.is_clean
 
     async def release(self, batch: Batch, *, is_clean: bool) -> None:
-        self._publishing.pop(batch.id)()
         is_written = await self._tracker.let_go(batch)
+        self._publishing.pop(batch.id)()  # not before: until then this process knows best
         self._versions.pop(batch.id, None)
         if batch.id not in self._tracker:
             return
@@ -84,6 +84,8 @@ class DatabasePeers:
             await self.offer(batch)
 
     async def offer(self, batch: Batch) -> None:
+        if self._storage.holds(batch.id):  # it was stored just now
+            await self._release(batch.id, is_clean=True)
         await self._offer(batch.id)
 
     async def may_send(self, batch_id: UUID) -> bool:
@@ -233,9 +235,11 @@ class DatabasePeers:
         changed_s = age_s(
             stored.head.updated_at.timestamp(), self._tracker.wall_clock().timestamp()
         )
-        is_running = stored.is_held and stored.head.status not in ENDED
+        is_unfinished = stored.head.status not in ENDED
+        is_running = stored.is_held and is_unfinished
         return replace(
             stored.head,
+            step="waiting for a process that runs batches" if is_unfinished else "",
             changed_s=now_s - changed_s,
             running_since=now_s - stored.age_s if is_running else None,
             told=stored.told if is_running else None,

@@ -26,7 +26,7 @@ TASK = "take"
 POLL_S = 2.0  # for what nobody was told of
 RESTART_S = 1.0
 TIDY_S = 60.0  # they are in nobody's way
-CONNECTIONS = 4
+CONNECTIONS = 2
 
 
 class Engine:

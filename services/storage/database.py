@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from services.storage.contract import StorageError
 
 OLDEST_SERVER = 130000
-CONNECTIONS = 8
+CONNECTIONS = 5
 # A database that restarts is away for a few seconds: so long a caller waits before it is told.
 PATIENCE_S = 5.0
 # A server that is gone without a word is noticed after this; one that hangs is waited for.
@@ -131,6 +131,8 @@ def migrate(url: str) -> list[str]:
         with psycopg.connect(url, **OPTIONS) as connection:
             if connection.info.server_version < OLDEST_SERVER:
                 raise SchemaMismatch("PostgreSQL 13 or newer is needed.")
+            if connection.info.parameter_status("server_encoding") != "UTF8":
+                raise SchemaMismatch("The database needs the encoding UTF8: make a new one.")
             connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
             connection.execute(_APPLIED_TABLE)
             if not _applied(connection):

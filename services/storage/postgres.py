@@ -6,6 +6,7 @@ number than the one before (a fencing token): what an earlier holder writes is r
 Synchronous: whoever calls runs it off the event loop.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,7 @@ class PostgresBatches:
         self._directory_url = directory_url
         self._me = uuid4()
         self._holds: dict[UUID, _Hold] = {}
+        self._refused: set[UUID] = set()  # that may be stored all the same
 
     @property
     def me(self) -> str:
@@ -102,20 +104,38 @@ class PostgresBatches:
         """Return whether this process works on the batch, as far as it knows."""
         return batch_id in self._holds
 
-    def add(self, batch: Batch, *, is_clean: bool = True) -> bool:
-        """Store a batch that nobody holds; return False if it is there already.
+    def add(self, batch: Batch) -> None:
+        """Store a new batch, held by this process until it is known to be stored.
 
-        Args:
-            batch: A snapshot.
-            is_clean: Nothing of it is under way.
+        One that may be stored though this failed is removed as soon as the database can be reached:
+        who uploaded it is told that it was refused, and must not find it loaded.
 
         Raises:
             AlreadyUploaded: There is one of its owner and idempotency key.
             StorageError: It may be stored or not.
         """
+        hold = self._holds[batch.id] = _Hold(fence=1, cancelled=False)
         try:
-            values = self._values(batch, range(1, len(batch.rows) + 1))
-            return bool(self._database.run(_ADD, is_clean=is_clean, **values))
+            self._insert(batch, holder=self._me, fence=hold.fence, is_clean=True)
+        except AlreadyUploaded:
+            del self._holds[batch.id]
+            raise
+        except StorageError:
+            self._refused.add(batch.id)
+            raise
+
+    def bring(self, batch: Batch) -> None:
+        """Store a batch of another storage, for any process to take; nothing if it is there.
+
+        Raises:
+            AlreadyUploaded: There is another of its owner and idempotency key.
+            StorageError: It may be stored or not.
+        """
+        self._insert(batch, holder=None, fence=0, is_clean=batch.status not in INTERRUPTED)
+
+    def _insert(self, batch: Batch, **how: Any) -> None:
+        try:
+            self._database.run(_ADD, **how, **self._values(batch, range(1, len(batch.rows) + 1)))
         except StorageError as error:
             if isinstance(error.__cause__, UniqueViolation):
                 raise AlreadyUploaded from None
@@ -149,6 +169,7 @@ class PostgresBatches:
         if not self._database.run(_DELETE, **about) and self._database.one(_IS_THERE, id=batch_id):
             raise self._lost(batch_id)
         self._holds.pop(batch_id, None)
+        self._refused.discard(batch_id)
 
     def check_writable(self) -> None:
         """Raise StorageError unless a batch could be stored now."""
@@ -225,7 +246,11 @@ class PostgresBatches:
         return Stored(batch, changed, version, is_held, Outlook(step, eta_s), age_s)
 
     def be_seen(self) -> None:
-        """Show that this process lives."""
+        """Show that this process lives, and remove what it refused."""
+        for batch_id in tuple(self._refused):
+            with contextlib.suppress(LostBatch):
+                self.delete(batch_id)
+            self._refused.discard(batch_id)
         self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
 
     def leave(self) -> None:
@@ -275,9 +300,10 @@ _TELL = f"pg_notify('{CHANNEL}', %(id)s::text || ' ' || %(me)s::text)"
 _ADD = f"""
 WITH added AS (
     INSERT INTO hospital_bulk.batches
-        (id, directory_url, owner, idempotency_key, status, cancelled, head, saved_at, is_clean)
+        (id, directory_url, owner, idempotency_key, status, cancelled, head, saved_at, holder,
+        fence, is_clean)
     VALUES (%(id)s, %(directory)s, %(owner)s, %(key)s, %(status)s, %(cancelled)s, %(head)s,
-        hospital_bulk.clock(), %(is_clean)s)
+        hospital_bulk.clock(), %(holder)s, %(fence)s, %(is_clean)s)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), written AS (
