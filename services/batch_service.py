@@ -243,7 +243,7 @@ class BatchService:
             if batch.status is not BatchStatus.RESUMABLE:
                 raise BatchConflict(cannot_resume(batch))
             self._check_directory(batch)
-            self._check_room(batch.owner)
+            self._check_room(batch.owner, besides=batch)
             before = tuple(batch.rows)
             await self._tracker.announce(
                 batch,
@@ -434,11 +434,16 @@ class BatchService:
         except Interrupted:
             raise ShuttingDown from None
 
-    def _check_room(self, owner: str | None) -> None:
-        """Raise unless one more batch may wait, of *owner* too if a key brought it."""
+    def _check_room(self, owner: str | None, besides: Batch | None = None) -> None:
+        """Raise unless one more batch may wait, of *owner* too if a key brought it.
+
+        Args:
+            owner: The key's name.
+            besides: The batch itself, if it is known already.
+        """
         if self.is_stopping:
             raise ShuttingDown
-        held = self._under_way()
+        held = [batch for batch in self._under_way() if batch is not besides]
         if len(held) >= self._rules.max_batches:
             raise QueueFull(self._rules.max_batches, self._ends_in_s(held[0]))
         theirs = [batch for batch in held if batch.owner == owner]
