@@ -78,7 +78,9 @@ class DatabasePeers:
         self._versions.pop(batch.id, None)
         if batch.id not in self._tracker:
             return
-        await self._release(batch.id, is_clean=is_clean and is_written)
+        version = await self._release(batch.id, is_clean=is_clean and is_written)
+        if version is not None and is_written:  # so it is known here as it is
+            self._versions[batch.id] = version
         await self.refresh(batch.id)
         if batch.status not in ENDED:
             await self.offer(batch)
@@ -205,11 +207,12 @@ class DatabasePeers:
         if row is None:
             self._tracker.publish(batch)
 
-    async def _release(self, batch_id: UUID, *, is_clean: bool) -> None:
+    async def _release(self, batch_id: UUID, *, is_clean: bool) -> int | None:
         try:
-            await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
+            return await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
         except StorageError:
             self._unreleased[batch_id] = is_clean
+            return None
 
     async def _finish_releases(self) -> None:
         for batch_id, is_clean in tuple(self._unreleased.items()):

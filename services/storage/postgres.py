@@ -17,7 +17,9 @@ from psycopg.errors import UniqueViolation
 from models.batch import INTERRUPTED, Batch, BatchStatus
 from models.outlook import Outlook
 from models.row import Row, Rows
+from services.off_loop import giving_way
 from services.storage.checkpoint import (
+    ROWS_A_PIECE,
     UnreadableCheckpoint,
     decode_head,
     decode_row,
@@ -185,18 +187,26 @@ class PostgresBatches:
         self._holds[batch_id] = _Hold(fence, cancelled)
         return Claim(is_clean, cancelled)
 
-    def release(self, batch_id: UUID, *, is_clean: bool) -> None:
+    def release(self, batch_id: UUID, *, is_clean: bool) -> int | None:
         """Hold a batch no more: another process may have it at once.
 
         Args:
             batch_id: The batch's.
             is_clean: Nothing is under way, and its state is written.
+
+        Returns:
+            The version that it has then; None if it was lost.
+
+        Raises:
+            StorageError: It may be held or not.
         """
         hold = self._holds.get(batch_id)
-        if hold is not None:
-            about = {"id": batch_id, "me": self._me, "fence": hold.fence}
-            self._database.run(_RELEASE, is_clean=is_clean, **about)
-            self._holds.pop(batch_id, None)
+        if hold is None:
+            return None
+        about = {"id": batch_id, "me": self._me, "fence": hold.fence}
+        row = self._database.one(_RELEASE, is_clean=is_clean, **about)
+        self._holds.pop(batch_id, None)
+        return None if row is None else int(row[0])
 
     def check(self, batch_id: UUID) -> bool:
         """Return whether somebody wants a batch cancelled that this process holds.
@@ -240,7 +250,7 @@ class PostgresBatches:
         try:
             batch = decode_head(head, Rows(()))
             batch.cancelled = cancelled
-            changed = [decode_row(row) for row in rows or ()]
+            changed = [decode_row(row) for row in giving_way(rows or (), every=ROWS_A_PIECE)]
         except UnreadableCheckpoint as error:
             raise StorageError(f"batch {batch_id} cannot be read: {error}") from None
         return Stored(batch, changed, version, is_held, Outlook(step, eta_s), age_s)
@@ -291,7 +301,7 @@ class PostgresBatches:
 
 
 def _documents(batch: Batch, numbers: Collection[int]) -> Iterator[str]:
-    return (encode_row(batch.row(number)) for number in numbers)
+    return (encode_row(batch.row(number)) for number in giving_way(numbers, every=ROWS_A_PIECE))
 
 
 # Who is told of a change, and by whom: nobody has to look for what it did itself.
@@ -366,9 +376,9 @@ WITH released AS (
     UPDATE hospital_bulk.batches
     SET holder = NULL, is_clean = %(is_clean)s, version = version + 1
     WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
-    RETURNING id
+    RETURNING version
 )
-SELECT {_TELL} FROM released
+SELECT version, {_TELL} FROM released
 """
 
 _CHECK = """
