@@ -7,7 +7,7 @@ from functools import partial
 from uuid import UUID
 
 from models.batch import ENDED, INTERRUPTED, Batch
-from models.errors import StorageUnavailable
+from models.errors import UNREAD, StorageUnavailable
 from services import clock
 from services.clock import age_s
 from services.logs import get_logger
@@ -123,7 +123,7 @@ class DatabasePeers:
             await self._read(batch_id)
         except StorageError:
             if batch_id not in self._tracker:
-                raise StorageUnavailable from None
+                raise StorageUnavailable(UNREAD) from None
 
     async def refresh_all(self) -> None:
         known = [batch.id for batch in self._tracker]

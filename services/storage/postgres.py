@@ -175,7 +175,7 @@ class PostgresBatches:
 
     def check_writable(self) -> None:
         """Raise StorageError unless a batch could be stored now."""
-        if self._database.one("SELECT pg_is_in_recovery()") != (False,):
+        if self._database.read("SELECT pg_is_in_recovery()") != [(False,)]:
             raise StorageError("the database takes no changes")
 
     def claim(self, batch_id: UUID) -> Claim | None:
@@ -228,7 +228,7 @@ class PostgresBatches:
 
     def versions(self) -> dict[UUID, int]:
         """Return the version of every batch."""
-        return dict(self._database.all("SELECT id, version FROM hospital_bulk.batches"))
+        return dict(self._database.read("SELECT id, version FROM hospital_bulk.batches"))
 
     def read(self, batch_id: UUID, since: int = 0) -> Stored | None:
         """Return what changed of a batch since a version; None if nothing did.
@@ -241,10 +241,10 @@ class PostgresBatches:
             NotStored: There is no such batch.
             StorageError: It cannot be read.
         """
-        found = self._database.one(_READ, id=batch_id, since=since)
-        if found is None:
+        found = self._database.read(_READ, id=batch_id, since=since)
+        if not found:
             raise NotStored
-        head, rows, version, cancelled, is_held, step, eta_s, age_s = found
+        head, rows, version, cancelled, is_held, step, eta_s, age_s = found[0]
         if head is None:
             return None
         try:
@@ -270,7 +270,7 @@ class PostgresBatches:
     def left_over(self) -> list[UUID]:
         """Return the unfinished batches of this directory that nobody holds, or is to take."""
         about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": LEASE_S}
-        return [batch_id for (batch_id,) in self._database.all(_LEFT_OVER, **about)]
+        return [batch_id for (batch_id,) in self._database.read(_LEFT_OVER, **about)]
 
     def _hold(self, batch_id: UUID) -> _Hold:
         try:
