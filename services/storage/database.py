@@ -20,7 +20,7 @@ OLDEST_SERVER = 130000
 CONNECTIONS = 5
 # A database that restarts is away for a few seconds: so long a caller waits before it is told.
 PATIENCE_S = 5.0
-READ_PATIENCE_S = 0.5  # who only wants to know is told what was known before
+READ_PATIENCE_S = 1.0  # who only wants to know is told what was known before
 # A server that is gone without a word is noticed after this; one that hangs is waited for.
 SILENCE_MS = 10_000
 OPTIONS: dict[str, Any] = {
