@@ -48,26 +48,20 @@ class DatabasePeers:
         self._offer = offer
         self._publishing: dict[UUID, Callable[[], None]] = {}  # what ends it, of our batches
         self._versions: dict[UUID, int] = {}  # of others' batches, as they are known here
-        self._unreleased: dict[UUID, bool] = {}  # to be let go of when the database is back
         self._news: dict[UUID, None] = {}
         self._has_news = asyncio.Event()
 
     async def take(self, batch: Batch) -> bool:
         try:
             claim = await off_loop(partial(self._storage.claim, batch.id))
-        except StorageError:
-            raise StorageUnavailable from None
-        if claim is None:
-            await self.refresh(batch.id)
-            raise Taken
-        self._unreleased.pop(batch.id, None)
-        try:
             await self._read(batch.id)
         except BaseException as error:
-            await self._release(batch.id, is_clean=claim.is_clean)
+            await self._release(batch.id, is_clean=False)
             if isinstance(error, StorageError):
                 raise StorageUnavailable from None
             raise
+        if claim is None:
+            raise Taken
         batch.cancelled, batch.told = claim.cancelled, None
         self._tracker.take(batch)
         publish = partial(self._publish, batch)
@@ -180,7 +174,6 @@ class DatabasePeers:
                 await off_loop(self._storage.be_seen)
                 now_s = clock.now_s()
                 seen_since_s = now_s if seen_since_s is None else seen_since_s
-                await self._finish_releases()
                 # While the database was away nobody could be seen: that says nothing of anybody.
                 if takes_over and now_s - seen_since_s > LEASE_S:
                     await self.take_over()
@@ -213,13 +206,7 @@ class DatabasePeers:
         try:
             return await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
         except StorageError:
-            self._unreleased[batch_id] = is_clean
             return None
-
-    async def _finish_releases(self) -> None:
-        for batch_id, is_clean in tuple(self._unreleased.items()):
-            await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
-            self._unreleased.pop(batch_id, None)
 
     async def _read(self, batch_id: UUID) -> None:
         """Take over what is stored of a batch, unless it became this process's meanwhile."""

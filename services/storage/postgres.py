@@ -95,6 +95,7 @@ class PostgresBatches:
         self._directory_url = directory_url
         self._me = uuid4()
         self._holds: dict[UUID, _Hold] = {}
+        self._claiming: set[UUID] = set()
         self._refused: set[UUID] = set()  # that may be stored all the same
 
     @property
@@ -180,15 +181,19 @@ class PostgresBatches:
 
     def claim(self, batch_id: UUID) -> Claim | None:
         """Hold a batch from now on; None if another process holds it, or it is not there."""
-        row = self._database.one(_CLAIM, id=batch_id, me=self._me, lease_s=LEASE_S)
-        if row is None:
-            return None
-        fence, is_clean, cancelled, _ = row
-        self._holds[batch_id] = _Hold(fence, cancelled)
-        return Claim(is_clean, cancelled)
+        self._claiming.add(batch_id)
+        try:
+            row = self._database.one(_CLAIM, id=batch_id, me=self._me, lease_s=LEASE_S)
+            if row is None:
+                return None
+            fence, is_clean, cancelled, _ = row
+            self._holds[batch_id] = _Hold(fence, cancelled)
+            return Claim(is_clean, cancelled)
+        finally:
+            self._claiming.discard(batch_id)
 
     def release(self, batch_id: UUID, *, is_clean: bool) -> int | None:
-        """Hold a batch no more: another process may have it at once.
+        """Hold a batch no more: another process may have it at once, or soon if this fails.
 
         Args:
             batch_id: The batch's.
@@ -198,14 +203,13 @@ class PostgresBatches:
             The version that it has then; None if it was lost.
 
         Raises:
-            StorageError: It may be held or not.
+            StorageError: It is given up by the next `be_seen` that succeeds.
         """
-        hold = self._holds.get(batch_id)
+        hold = self._holds.pop(batch_id, None)
         if hold is None:
             return None
         about = {"id": batch_id, "me": self._me, "fence": hold.fence}
         row = self._database.one(_RELEASE, is_clean=is_clean, **about)
-        self._holds.pop(batch_id, None)
         return None if row is None else int(row[0])
 
     def check(self, batch_id: UUID) -> bool:
@@ -256,11 +260,17 @@ class PostgresBatches:
         return Stored(batch, changed, version, is_held, Outlook(step, eta_s), age_s)
 
     def be_seen(self) -> None:
-        """Show that this process lives, and remove what it refused."""
+        """Show that this process lives, after giving up what it holds only by the database's word.
+
+        What it refused is removed, and what it was given, or gave up, in an exchange that failed is
+        let go of: else nobody could ever have it.
+        """
         for batch_id in tuple(self._refused):
             with contextlib.suppress(LostBatch):
                 self.delete(batch_id)
             self._refused.discard(batch_id)
+        held = [*self._holds, *self._claiming]
+        self._database.run(_GIVE_UP, me=self._me, held=held)
         self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
 
     def leave(self) -> None:
@@ -379,6 +389,11 @@ WITH released AS (
     RETURNING version
 )
 SELECT version, {_TELL} FROM released
+"""
+
+_GIVE_UP = """
+UPDATE hospital_bulk.batches SET holder = NULL, version = version + 1
+WHERE holder = %(me)s AND id <> ALL(%(held)s)
 """
 
 _CHECK = """
