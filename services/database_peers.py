@@ -1,6 +1,7 @@
 """The processes that share a database: who works on which batch, and what the others know of it."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -168,18 +169,19 @@ class DatabasePeers:
         Args:
             takes_over: Have batches go on that nobody works on any more.
         """
-        seen_since_s: float | None = None
+        seen_s, since_s = -math.inf, math.inf  # when last, and since when without a gap
         while True:
             try:
                 await off_loop(self._storage.be_seen)
                 now_s = clock.now_s()
-                seen_since_s = now_s if seen_since_s is None else seen_since_s
-                # While the database was away nobody could be seen: that says nothing of anybody.
-                if takes_over and now_s - seen_since_s > LEASE_S:
+                since_s = since_s if now_s - seen_s < LEASE_S else now_s
+                seen_s = now_s
+                # After a gap the others may have had one too: it says nothing of them.
+                if takes_over and now_s - since_s > LEASE_S:
                     await self.take_over()
                 await self.refresh_all()
             except (StorageError, StorageUnavailable):
-                seen_since_s = None
+                pass  # told by whoever has something to store
             except Exception:
                 logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
