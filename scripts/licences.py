@@ -24,8 +24,8 @@ What `requirements.txt` installs, written by `make licences`. Allowed are: {allo
 | package | version | licence |
 |---|---|---|
 {rows}
-What `requirements-postgres.txt` installs besides, for `DATABASE_URL`. The LGPL of psycopg allows its
-use as a library beside any licence, as long as it can be replaced.
+What `requirements-postgres.txt` installs besides, for `DATABASE_URL`. The LGPL of psycopg allows
+its use as a library beside any licence, as long as it can be replaced.
 
 | package | version | licence |
 |---|---|---|
