@@ -3,11 +3,11 @@
 Each change is one exchange; what came of it is seen at the next look, never taken from its answer.
 """
 
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
 from models.batch import Batch, BatchStatus
-from models.errors import StorageUnavailable
 from models.hospital import ListedHospital
 from models.outcome import (
     Absent,
@@ -21,10 +21,11 @@ from models.outcome import (
 )
 from services.batch_run import Part, Run
 from services.logs import get_logger
+from services.making_known import until_known
 from services.meters import Meters
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import not_activated, not_saved, turned_away
+from services.reasons import not_activated, turned_away
 
 logger = get_logger(__name__)
 
@@ -98,10 +99,8 @@ class Activation:
         self._tracker.set_step(batch, "activating")
         if batch.status is not BatchStatus.ACTIVATING:
             self._tracker.set_status(batch, BatchStatus.ACTIVATING)
-            try:
-                await self._tracker.agree(batch)  # from now on it cannot be cancelled anywhere
-            except StorageUnavailable:
-                raise not_saved() from None
+            # From now on it cannot be cancelled anywhere.
+            await until_known(self._tracker, batch, partial(self._tracker.agree, batch))
 
     def _count_change(self, part: Part) -> None:
         """Bound the changes of one part: one that is answered well may still have no effect."""

@@ -340,7 +340,7 @@ class BatchService:
             BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
         """
         batch = self._tracker.get(batch_id)
-        if batch_id in self._claims or batch.told is not None or batch.status in INTERRUPTED:
+        if self._is_worked_on(batch):
             raise BatchConflict("The batch is being worked on: compare it when it has ended.")
         self._check_directory(batch)
         if self.is_stopping:
@@ -460,6 +460,11 @@ class BatchService:
     def _ends_in_s(self, batch: Batch) -> float | None:
         """Tell when a batch will make room, in seconds; None if that is not known."""
         return self.outlook(batch).eta_s
+
+    def _is_worked_on(self, batch: Batch) -> bool:
+        if self._peers.run_batches:  # the claim on one that has ended is about to be given up
+            return batch.status not in ENDED
+        return batch.id in self._claims
 
     def _check_directory(self, batch: Batch) -> None:
         if batch.directory_url != self._rules.directory_url:

@@ -14,12 +14,18 @@ from uuid import UUID
 
 from structlog.contextvars import bound_contextvars
 
-from models.batch import Batch
+from models.batch import ENDED, Batch
 from models.errors import BulkError
+from services import clock
 from services.logs import get_logger
 from services.peers import NoPeers, Peers, Taken
 
 logger = get_logger(__name__)
+
+# With other processes it takes some exchanges with the database until the claim on a batch that
+# has ended is given up; who was told so wants to go on with it.
+LET_GO_S = 2.0
+LOOK_AGAIN_S = 0.02
 
 T = TypeVar("T")
 
@@ -57,19 +63,15 @@ class Claims:
             Taken: It is held.
             StorageUnavailable: Nobody knows.
         """
-        if batch.id in self._held:
-            raise Taken
-        self._held[batch.id] = batch
+        is_clean = await self._take(batch)
         try:
-            is_clean = await self._peers.take(batch)
-            try:
-                yield is_clean
-            finally:
-                if batch.id not in self._work:
-                    await self._peers.release(batch, is_clean=True)
+            yield is_clean
         finally:
             if batch.id not in self._work:
-                self._held.pop(batch.id, None)
+                try:
+                    await self._peers.release(batch, is_clean=True)
+                finally:
+                    self._held.pop(batch.id, None)
 
     def start(self, batch: Batch, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* as a task that holds the batch's claim, which was taken, until it ends.
@@ -96,6 +98,28 @@ class Claims:
         """End all work where it stands; a create that was sent is found again at the next start."""
         for task in self._work.values():
             task.cancel()
+
+    async def _take(self, batch: Batch) -> bool:
+        """Take the claim; of a batch that was told to have ended, wait until it is let go of."""
+        deadline_s = clock.now_s() + LET_GO_S
+        while True:
+            try:
+                return await self._try_to_take(batch)
+            except Taken:
+                has_ended = self._peers.run_batches and batch.status in ENDED
+                if not has_ended or clock.now_s() > deadline_s:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _try_to_take(self, batch: Batch) -> bool:
+        if batch.id in self._held:
+            raise Taken
+        self._held[batch.id] = batch
+        try:
+            return await self._peers.take(batch)
+        except BaseException:
+            del self._held[batch.id]
+            raise
 
     async def _working(self, batch: Batch, work: Coroutine[Any, Any, T]) -> T:
         is_clean = False

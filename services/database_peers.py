@@ -24,6 +24,7 @@ logger = get_logger(__name__)
 RETRY_S = 0.5  # how often a database that is away is asked again
 # A turn of the pacing is for a request that leaves at once; this is within the margin of a window.
 PROMPT_S = 0.3
+A_DAY_S = 86_400.0
 SEEN_EVERY_S = LEASE_S / 3
 
 
@@ -176,9 +177,9 @@ class DatabasePeers:
                 now_s = clock.now_s()
                 since_s = since_s if now_s - seen_s < LEASE_S else now_s
                 seen_s = now_s
-                # After a gap the others may have had one too: it says nothing of them.
-                if takes_over and now_s - since_s > LEASE_S:
-                    await self.take_over()
+                if takes_over:
+                    # After a gap the others may have had one too: it says nothing of them.
+                    await self.take_over(LEASE_S if now_s - since_s > LEASE_S else A_DAY_S)
                 await self.refresh_all()
             except (StorageError, StorageUnavailable):
                 pass  # told by whoever has something to store
@@ -186,9 +187,9 @@ class DatabasePeers:
                 logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
 
-    async def take_over(self) -> None:
+    async def take_over(self, lease_s: float) -> None:
         """Have some process take each unfinished batch that nobody works on."""
-        for batch_id in await off_loop(self._storage.left_over):
+        for batch_id in await off_loop(partial(self._storage.left_over, lease_s)):
             logger.info("batch is left over: it goes on", batch_id=str(batch_id))
             await self._offer(batch_id)
 

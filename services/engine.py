@@ -18,7 +18,7 @@ from procrastinate.jobs import Status
 
 from services.logs import get_logger
 from services.storage.contract import StorageError
-from services.storage.database import OPTIONS, PATIENCE_S
+from services.storage.database import ATTEMPT_S, OPTIONS, PATIENCE_S
 from services.storage.postgres import CHANNEL, LEASE_S
 
 logger = get_logger(__name__)
@@ -48,7 +48,7 @@ class Engine:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=PATIENCE_S,
-            reconnect_timeout=PATIENCE_S,
+            reconnect_timeout=ATTEMPT_S,
             kwargs={name: value for name, value in OPTIONS.items() if name != "autocommit"},
         )
         self._app = App(connector=connector)

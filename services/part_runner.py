@@ -12,12 +12,13 @@ from services import clock
 from services.activation import Activation
 from services.batch_run import Part, Run, RunPolicy
 from services.logs import get_logger
+from services.making_known import make_known
 from services.meters import FOUND, OUT_OF_TRIES, SENT_AGAIN, Meters
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
 from services.reasons import foreign_hospitals, listing, lost_again, rows
 from services.reconciliation import Plan, reconcile
-from services.row_sender import RowSender, make_known
+from services.row_sender import RowSender
 
 logger = get_logger(__name__)
 

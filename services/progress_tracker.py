@@ -162,13 +162,25 @@ class ProgressTracker:
 
     async def let_go(self, batch: Batch) -> bool:
         """Write a batch for the last time, then not any more; return whether all is written."""
-        if batch.id in self._dirty and batch.id not in self._not_ours:
-            await self._save_present(batch)
-        is_written = batch.id not in self._dirty
-        self._not_ours.add(batch.id)
-        self._dirty.discard(batch.id)
-        self._changed.pop(batch.id, None)
+        async with self._lock(batch):  # a write may be under way
+            is_written = batch.id not in self._dirty
+            if not is_written and batch.id not in self._not_ours:
+                with contextlib.suppress(StorageUnavailable):
+                    await self._save(batch)
+                    is_written = True
+            self._not_ours.add(batch.id)
+            self._dirty.discard(batch.id)
+            self._changed.pop(batch.id, None)
         return is_written
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes know these batches too."""
+        return self.outlook is not None
+
+    def is_lost(self, batch: Batch) -> bool:
+        """Whether another process works on the batch, or may do so from now on."""
+        return batch.id in self._not_ours
 
     def lose(self, batch: Batch) -> None:
         """Write nothing more of a batch: another process turned out to work on it."""
@@ -241,7 +253,7 @@ class ProgressTracker:
         Raises:
             StorageUnavailable: They may not know it.
         """
-        if self.outlook is not None:
+        if self.is_shared:
             await self.save(batch)
 
     async def announce(

@@ -2,11 +2,10 @@
 
 import asyncio
 from functools import partial
-from typing import Any, assert_never
+from typing import assert_never
 from uuid import UUID
 
-from models.batch import Batch, BatchStatus
-from models.errors import StorageUnavailable
+from models.batch import BatchStatus
 from models.outcome import (
     BatchFull,
     Created,
@@ -20,10 +19,11 @@ from models.outcome import (
 from models.row import RowStatus
 from services.batch_run import Part, Run, RunPolicy
 from services.logs import get_logger
+from services.making_known import make_known
 from services.pacing import TurnWithdrawn
 from services.patient_directory import PatientDirectory
 from services.progress_tracker import ProgressTracker
-from services.reasons import CannotContinue, Interrupted, not_saved, turned_away
+from services.reasons import CannotContinue, Interrupted, turned_away
 
 logger = get_logger(__name__)
 
@@ -147,18 +147,6 @@ class RowSender:
             seconds=round(seconds, 3),
             decision=_decision(outcome, may_try=run.attempts[number] < self._policy.max_attempts),
         )
-
-
-async def make_known(tracker: ProgressTracker, batch: Batch, **changes: Any) -> None:
-    """Change what must be on disk before more of a running batch is sent.
-
-    Raises:
-        CannotContinue: It could not be written.
-    """
-    try:
-        await tracker.announce(batch, BatchStatus.PROCESSING, **changes)
-    except StorageUnavailable:
-        raise not_saved() from None
 
 
 def _decision(outcome: CreateOutcome, *, may_try: bool) -> str:

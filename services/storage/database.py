@@ -4,6 +4,7 @@ Synchronous: whoever calls runs it off the event loop.
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ OLDEST_SERVER = 130000
 CONNECTIONS = 5
 # A database that restarts is away for a few seconds: so long a caller waits before it is told.
 PATIENCE_S = 5.0
+ATTEMPT_S = 0.5
 READ_PATIENCE_S = 1.0  # who only wants to know is told what was known before
 # A server that is gone without a word is noticed after this; one that hangs is waited for.
 SILENCE_MS = 10_000
@@ -53,8 +55,7 @@ class Database:
             url,
             min_size=1,
             max_size=CONNECTIONS,
-            timeout=PATIENCE_S,
-            reconnect_timeout=PATIENCE_S,
+            reconnect_timeout=ATTEMPT_S,
             kwargs=OPTIONS,
             check=ConnectionPool.check_connection,
             open=False,
@@ -79,13 +80,26 @@ class Database:
             StorageError: There is none, or what was done with it failed; what came of it is then
                 not known.
         """
+        connection = self._lent(within_s)
         try:
-            with self._pool.connection(within_s) as connection:
+            with connection:
                 yield connection
-        except PoolTimeout:
-            raise StorageError("the database cannot be reached") from None
         except psycopg.Error as error:
             raise StorageError(f"the database failed: {type(error).__name__}") from error
+        finally:
+            self._pool.putconn(connection)
+
+    def _lent(self, within_s: float) -> Connection[TupleRow]:
+        """Ask for a connection again and again: the pool itself tries ever more seldom."""
+        deadline_s = time.monotonic() + within_s
+        while True:
+            try:
+                return self._pool.getconn(ATTEMPT_S)
+            except PoolTimeout:
+                if time.monotonic() > deadline_s:
+                    raise StorageError("the database cannot be reached") from None
+            except psycopg.Error as error:
+                raise StorageError(f"the database failed: {type(error).__name__}") from error
 
     def read(self, query: Query, **values: Any) -> list[TupleRow]:
         """Return all rows of a query, soon; StorageError if there is no answer."""

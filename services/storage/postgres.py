@@ -277,9 +277,13 @@ class PostgresBatches:
         """Show that this process is gone: what it held may be taken at once."""
         self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
 
-    def left_over(self) -> list[UUID]:
-        """Return the unfinished batches of this directory that nobody holds, or is to take."""
-        about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": LEASE_S}
+    def left_over(self, lease_s: float) -> list[UUID]:
+        """Return the unfinished batches of this directory that nobody holds, or is to take.
+
+        Args:
+            lease_s: How long a holder may not have been seen, in seconds.
+        """
+        about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": lease_s}
         return [batch_id for (batch_id,) in self._database.read(_LEFT_OVER, **about)]
 
     def _hold(self, batch_id: UUID) -> _Hold:
