@@ -7,8 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from scripts.processes import Server, start_service
-from tests.e2e.conftest import CUT_OFF, HANGING, INSTANT, REFUSED, http, upload
+from scripts.processes import Server
+from tests.e2e.conftest import (
+    CUT_OFF,
+    HANGING,
+    INSTANT,
+    REFUSED,
+    STORES,
+    http,
+    start_on,
+    store_of,
+    upload,
+)
 from tests.harness import csv_file
 
 FINE = 'name,address,phone\nFine Hospital,"12 Alder Lane, Leeds",+44 113 496 0142\n'
@@ -16,17 +26,20 @@ FINE = 'name,address,phone\nFine Hospital,"12 Alder Lane, Leeds",+44 113 496 014
 
 @pytest.fixture(scope="module")
 def service(
-    instant_directory: Server, tmp_path_factory: pytest.TempPathFactory
+    store: str | None, instant_directory: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    service = start_service(tmp_path_factory.mktemp("reports"), instant_directory.url, **INSTANT)
+    folder = tmp_path_factory.mktemp("reports")
+    service = start_on(store, folder, instant_directory.url, **INSTANT)
     yield service
     service.kill()
 
 
-@pytest.fixture
-def fresh(instant_directory: Server, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=STORES)
+def fresh(
+    instant_directory: Server, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Server]:
     """A service without any batch."""
-    service = start_service(tmp_path, instant_directory.url, **INSTANT)
+    service = start_on(store_of(request), tmp_path, instant_directory.url, **INSTANT)
     yield service
     service.kill()
 
