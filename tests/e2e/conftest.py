@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -17,6 +17,7 @@ from main import create_app
 from scripts.processes import Process, Server, Worker, start_directory, start_service, start_worker
 from services.storage.database import migrate
 from tests.contract import Contract
+from tests.harness import csv_file
 from tests.postgres import PostgresServer
 
 # The real proportions, twenty times as fast: a create 0.25 s, a window 3 s, settling 0.75 s.
@@ -30,6 +31,15 @@ QUICK: dict[str, float] = {
     "http_timeout_seconds": 2,
     "max_requests_per_second": 0,
 }
+
+# For a directory without limits, and files that are not sent in parts.
+UNPACED: dict[str, Any] = {
+    "create_rate_limit": 0,
+    "max_csv_size": 100,
+    "directory_batch_limit": 100,
+}
+ASYNC = {"Prefer": "respond-async"}
+T = TypeVar("T")
 
 # The directory that is instant goes by the names of hospitals.
 REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
@@ -93,9 +103,8 @@ def start_on(store: str | None, folder: Path, directory_url: str, **settings: An
     if store is None:
         return start_service(folder, directory_url, **settings)
     settings["database_url"] = store
-    with ThreadPoolExecutor() as pool:
-        starts = [pool.submit(start_service, folder, directory_url, **settings) for _ in range(2)]
-    return Pair(*(start.result() for start in starts))
+    one, other = at_once(*[lambda: start_service(folder, directory_url, **settings)] * 2)
+    return Pair(one, other)
 
 
 class World:
@@ -219,6 +228,24 @@ def store_of(request: pytest.FixtureRequest) -> str | None:
     return new_database(request.getfixturevalue("postgres"))
 
 
+@pytest.fixture(scope="module")
+def roomy_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A directory without limits; creates take their time."""
+    options = ["--create-seconds", "0.25", "--batch-limit", "0"]
+    options += ["--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0"]
+    directory = start_directory(tmp_path_factory.mktemp("roomy"), *options)
+    yield directory
+    directory.kill()
+
+
+@pytest.fixture
+def shared(tmp_path: Path, roomy_directory: Server, postgres: PostgresServer) -> Iterator[World]:
+    """A world of which the services share a database."""
+    world = World(tmp_path, roomy_directory, new_database(postgres))
+    yield world
+    world.end()
+
+
 @pytest.fixture
 def world(
     tmp_path: Path, directories: list[Server], request: pytest.FixtureRequest
@@ -237,11 +264,31 @@ def upload(service: Server, content: str, **headers: str) -> httpx.Response:
     return http.post(url, files=files, headers=headers)
 
 
+def accepted(service: Server, rows: int) -> str:
+    """Upload a file and return its batch's id at once."""
+    answer = upload(service, csv_file(rows), **ASYNC)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["batch_id"])
+
+
 def progress(service: Server, batch_id: str) -> dict[str, Any]:
     answer = http.get(f"{service.url}/hospitals/progress/{batch_id}")
     answer.raise_for_status()
     document: dict[str, Any] = answer.json()
     return document
+
+
+def ended(service: Server, batch_id: str) -> dict[str, Any]:
+    """Return a batch's progress when it has ended."""
+    return dict(
+        wait_until(lambda: (p := progress(service, batch_id))["is_completed"] and p, seconds=60)
+    )
+
+
+def at_once(*calls: Callable[[], T]) -> list[T]:
+    """Return what each returns; they are called at the same time."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: call(), calls))
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -257,12 +304,12 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 def assert_exactly_once(world: World, service: Server, batch_id: str, rows: int) -> dict[str, Any]:
     """Wait for the batch's end, and compare the directory with the file."""
-    ended = wait_until(lambda: (p := progress(service, batch_id))["is_completed"] and p, seconds=60)
+    done = ended(service, batch_id)
     held = world.hospitals(batch_id)
 
-    assert ended["status"] == "completed", ended["failure_reason"]
-    assert sorted(h["name"] for h in held) == sorted(h["name"] for h in ended["hospitals"])
+    assert done["status"] == "completed", done["failure_reason"]
+    assert sorted(h["name"] for h in held) == sorted(h["name"] for h in done["hospitals"])
     assert len(held) == rows
     assert all(h["active"] for h in held)
-    assert {h["id"] for h in held} == {h["hospital_id"] for h in ended["hospitals"]}
-    return dict(ended)
+    assert {h["id"] for h in held} == {h["hospital_id"] for h in done["hospitals"]}
+    return done

@@ -258,7 +258,6 @@ def test_head_is_answered_at_once_while_the_stream_would_go_on(world: World):
     assert_nothing_ugly(service)
 
 
-@both_stores
 def test_head_says_204_where_get_does(world: World):
     service = world.service()
     batch_id = upload(service, csv_file(1)).json()["batch_id"]
