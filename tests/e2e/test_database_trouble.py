@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,18 +43,14 @@ def database(postgres: PostgresServer) -> Iterator[PostgresServer]:
     postgres.start()
 
 
-@pytest.mark.parametrize("take_away", [PostgresServer.kill, PostgresServer.stop])
 def test_batches_go_on_by_themselves_when_the_database_is_back(
-    shared: World,
-    company: list[Process],
-    database: PostgresServer,
-    take_away: Callable[[PostgresServer], None],
+    shared: World, company: list[Process], database: PostgresServer
 ):
     services = [one for one in company if isinstance(one, Server)]
     batches = {accepted(service, rows): rows for service in services for rows in (5, 20, 40)}
     wait_until(lambda: shared.creates_under_way() > 3)
 
-    take_away(database)
+    database.kill()
     health = [http.get(f"{service.url}/health").status_code for service in services]
     refused, *ready = at_once(
         lambda: upload(services[0], csv_file(2)),
@@ -69,6 +65,8 @@ def test_batches_go_on_by_themselves_when_the_database_is_back(
     assert refused.status_code == 503
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert refused.headers["Retry-After"]
+    wait_until(shared.creates_under_way)
+    database.restart()
     for batch_id, rows in batches.items():
         assert_exactly_once(shared, services[0], batch_id, rows)
     assert all(one.process.poll() is None for one in company)
