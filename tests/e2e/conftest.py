@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import cycle
 from pathlib import Path
+from threading import Barrier
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -287,8 +288,14 @@ def ended(service: Server, batch_id: str) -> dict[str, Any]:
 
 def at_once(*calls: Callable[[], T]) -> list[T]:
     """Return what each returns; they are called at the same time."""
+    together = Barrier(len(calls))
+
+    def called(call: Callable[[], T]) -> T:
+        together.wait()
+        return call()
+
     with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(lambda call: call(), calls))
+        return list(pool.map(called, calls))
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:

@@ -14,6 +14,7 @@ from tests.e2e.conftest import (
     World,
     accepted,
     assert_exactly_once,
+    ended,
     http,
     new_database,
     progress,
@@ -52,16 +53,16 @@ def command(world: World, *arguments: str, **environment: str) -> subprocess.Com
 
 def done(world: World, *arguments: str) -> str:
     """Run the command, which must work; return what it says."""
-    ended = command(world, *arguments)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.strip()
+    result = command(world, *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
-def not_done(ended: subprocess.CompletedProcess[str]) -> str:
+def not_done(result: subprocess.CompletedProcess[str]) -> str:
     """Return the one sentence in which the command says why it could not be done."""
-    assert ended.returncode == 1
-    assert ended.stdout == ""
-    [line] = ended.stderr.strip().splitlines()
+    assert result.returncode == 1
+    assert result.stdout == ""
+    [line] = result.stderr.strip().splitlines()
     return line.removeprefix("Not done: ")
 
 
@@ -108,7 +109,7 @@ def test_every_batch_of_a_folder_goes_on_in_a_database_once(files: World, postgr
     assert again.json()["batch_id"] == left["processing"]
     assert_exactly_once(files, service, left["processing"], 20)
     for status in ("resumable", "cancelled"):
-        wait_until(lambda s=status: progress(service, left[s])["is_completed"])
+        ended(service, left[status])
         http.post(f"{service.url}/hospitals/resume/{left[status]}").raise_for_status()
     assert_exactly_once(files, service, left["completed"], 2)
     assert_exactly_once(files, service, left["resumable"], 2)
@@ -139,11 +140,11 @@ def test_a_document_that_cannot_be_read_is_set_aside_and_told(
     damaged.write_text('{"version": 1, "batch_id": "')
     files.database = new_database(postgres)
 
-    ended = command(files, "import")
+    result = command(files, "import")
 
-    assert ended.returncode == 0
-    assert "Batches imported: 1." in ended.stdout
-    assert damaged.name in ended.stdout + ended.stderr
+    assert result.returncode == 0
+    assert "Batches imported: 1." in result.stdout
+    assert damaged.name in result.stdout + result.stderr
     assert {path.name for path in folder.glob("*.json*")} == {
         f"{batch_id}.json.imported",
         f"{damaged.name}.set-aside",
