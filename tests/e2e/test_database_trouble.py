@@ -30,7 +30,7 @@ def company(shared: World) -> list[Process]:
     """Two processes that serve, of which one runs batches, and one that only runs them."""
     return at_once(
         lambda: shared.web(**UNPACED),
-        lambda: shared.web(**UNPACED, run_batches="true"),
+        lambda: shared.web(**UNPACED, run_batches="true", max_concurrent_requests=4),
         lambda: shared.worker(**UNPACED, max_concurrent_requests=4),
     )
 
@@ -47,7 +47,7 @@ def test_batches_go_on_by_themselves_when_the_database_is_back(
     shared: World, company: list[Process], database: PostgresServer
 ):
     services = [one for one in company if isinstance(one, Server)]
-    batches = {accepted(service, rows): rows for service in services for rows in (5, 20, 40)}
+    batches = {accepted(service, rows): rows for service in services for rows in (5, 10, 20)}
     wait_until(lambda: shared.creates_under_way() > 3)
 
     database.kill()
@@ -99,66 +99,58 @@ def all_held(world: World) -> list[object]:
     return list(http.get(f"{world.directory.url}/_directory/hospitals").json())
 
 
-def start(program: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Start what cannot start, and return how it ended."""
-    arguments = {
-        "worker": ["worker"],
-        "service": ["uvicorn", "main:app", "--app-dir", str(ROOT), "--port", str(free_port())],
-    }
-    return subprocess.run(
-        [sys.executable, "-m", *arguments[program]],
+SERVICE = ("uvicorn", "main:app", "--app-dir", str(ROOT), "--port")
+
+
+def why_not_started(folder: Path, *arguments: str, **environment: str) -> str:
+    """Return the one sentence that says why `python -m` with *arguments* did not start."""
+    failed = subprocess.run(
+        [sys.executable, "-m", *arguments],
         cwd=folder,
         env=clean_environment() | environment,
         capture_output=True,
         text=True,
         timeout=30,
     )
-
-
-def the_sentence(ended: subprocess.CompletedProcess[str]) -> str:
-    """Return the one sentence that says why a start failed."""
-    assert ended.returncode != 0
-    assert "Traceback" not in ended.stderr
-    told = [line for line in ended.stderr.splitlines() if "[error" in line or "Cannot" in line]
+    assert failed.returncode != 0
+    assert "Traceback" not in failed.stderr
+    told = [line for line in failed.stderr.splitlines() if "[error" in line or "Cannot" in line]
     [sentence] = [line for line in told if "Application startup failed" not in line]
     return sentence
 
 
-PROGRAMS = pytest.mark.parametrize("program", ["service", "worker"])
-
-
-@PROGRAMS
-def test_a_database_without_its_tables_stops_the_start(
-    program: str, tmp_path: Path, postgres: PostgresServer
-):
-    ended = start(program, tmp_path, DATABASE_URL=postgres.url())
-
-    assert "run `python -m database migrate` once" in the_sentence(ended)
-
-
-@PROGRAMS
-def test_a_database_that_cannot_be_reached_stops_the_start(program: str, tmp_path: Path):
-    sentence = the_sentence(start(program, tmp_path, DATABASE_URL=NOBODY))
-
-    assert "DATABASE_URL cannot be reached" in sentence
-    assert "the-password" not in sentence
-
-
-@PROGRAMS
-def test_without_its_packages_a_database_is_of_no_use(program: str, tmp_path: Path):
-    blocked = tmp_path / "psycopg.py"
-    blocked.write_text("raise ModuleNotFoundError(name='psycopg')\n")
-
-    ended = start(program, tmp_path, DATABASE_URL=NOBODY, PYTHONPATH=f"{tmp_path}:{ROOT}")
-
-    assert "psycopg is not installed: pip install -r requirements-postgres.txt" in the_sentence(
-        ended
+def why_neither_started(folder: Path, **environment: str) -> list[str]:
+    """Return the sentence of a service and that of a worker."""
+    return at_once(
+        lambda: why_not_started(folder, *SERVICE, str(free_port()), **environment),
+        lambda: why_not_started(folder, "worker", **environment),
     )
 
 
-@pytest.mark.parametrize("environment", [{}, {"DATABASE_URL": NOBODY, "RUN_BATCHES": "false"}])
-def test_a_worker_without_work_does_not_start(tmp_path: Path, environment: dict[str, str]):
-    assert "a worker needs DATABASE_URL" in the_sentence(start("worker", tmp_path, **environment))
+def test_a_database_without_its_tables_stops_the_start(tmp_path: Path, postgres: PostgresServer):
+    for sentence in why_neither_started(tmp_path, DATABASE_URL=postgres.url()):
+        assert "run `python -m database migrate` once" in sentence
+
+
+def test_a_database_that_cannot_be_reached_stops_the_start(tmp_path: Path):
+    for sentence in why_neither_started(tmp_path, DATABASE_URL=NOBODY):
+        assert "DATABASE_URL cannot be reached" in sentence
+        assert "the-password" not in sentence
+
+
+def test_without_its_packages_a_database_is_of_no_use(tmp_path: Path):
+    blocked = tmp_path / "psycopg.py"
+    blocked.write_text("raise ModuleNotFoundError(name='psycopg')\n")
+    environment = {"DATABASE_URL": NOBODY, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+    for sentence in why_neither_started(tmp_path, **environment):
+        assert "psycopg is not installed: pip install -r requirements-postgres.txt" in sentence
+
+
+def test_a_worker_without_work_does_not_start(tmp_path: Path):
+    for environment in ({}, {"DATABASE_URL": NOBODY, "RUN_BATCHES": "false"}):
+        sentence = why_not_started(tmp_path, "worker", **environment)
+        assert "a worker needs DATABASE_URL" in sentence
 
 
 def test_a_service_on_files_needs_nothing_of_a_database(tmp_path: Path):

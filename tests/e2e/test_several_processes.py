@@ -226,7 +226,6 @@ def test_the_batches_of_a_worker_that_is_killed_or_hangs_are_taken_over(shared: 
 
         frozen.freeze()
         killed.kill()
-        died_s = time.monotonic()
         other.thaw()
         wait_until(lambda: tap.creates_s, seconds=TAKE_OVER_S)
 
@@ -321,7 +320,7 @@ def test_the_directorys_budgets_are_shared_to_the_last_request(world: World):
     assert isinstance(web, Server)
     http.delete(f"{world.directory.url}/_directory/stats")
 
-    batch_ids = at_once(*[lambda: accepted(web, 15)] * 6)
+    batch_ids = at_once(*[lambda: accepted(web, 15)] * 4)
     for batch_id in batch_ids:
         assert_exactly_once(world, web, batch_id, 15)
 
@@ -330,7 +329,7 @@ def test_the_directorys_budgets_are_shared_to_the_last_request(world: World):
     sent_s = stats["create_times"]
     period_s = QUICK["rate_limit_period_seconds"]
     windows = [sum(at <= other < at + period_s for other in sent_s) for at in sent_s]
-    assert len(sent_s) == 90
+    assert len(sent_s) == 60
     assert max(windows) == 30
-    whole_s = 2 * (period_s + margin["rate_limit_margin_seconds"])
-    assert sent_s[-1] - sent_s[0] < whole_s + 1
+    window_s = period_s + margin["rate_limit_margin_seconds"]
+    assert sent_s[-1] - sent_s[0] < window_s + 1, "nobody waits for turns that nobody takes"
