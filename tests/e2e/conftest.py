@@ -104,8 +104,18 @@ def start_on(store: str | None, folder: Path, directory_url: str, **settings: An
     if store is None:
         return start_service(folder, directory_url, **settings)
     settings["database_url"] = store
-    one, other = at_once(*[lambda: start_service(folder, directory_url, **settings)] * 2)
-    return Pair(one, other)
+    started: list[Server] = []
+
+    def start() -> None:
+        started.append(start_service(folder, directory_url, **settings))
+
+    try:
+        at_once(start, start)
+    except BaseException:
+        for service in started:
+            service.kill()
+        raise
+    return Pair(*started)
 
 
 class World:

@@ -131,6 +131,14 @@ def test_a_batch_is_corrected_and_abandoned_wherever_one_asks(company: Company):
         assert http.get(f"{service.url}/hospitals/progress/{stopped_id}").status_code == 404
 
 
+def test_what_is_told_to_have_stopped_can_be_seen_to_at_once(company: Company):
+    for service in (company.one, company.other) * 2:
+        batch_id = stopped_batch(company)
+        verified = http.get(f"{service.url}/hospitals/batch/{batch_id}/verify")
+        gone = http.delete(f"{service.url}/hospitals/batch/{batch_id}/abandon")
+        assert (verified.status_code, gone.status_code) == (200, 200)
+
+
 def test_of_many_who_resume_a_batch_at_several_processes_one_does(company: Company):
     batch_id = stopped_batch(company)
     company.world.fault({"endpoint": "create", "kind": "gateway", "name": "Hospital 2"})
@@ -278,7 +286,7 @@ def load(world: World, services: list[Server], enough: Flag) -> dict[str, int]:
             return None
 
         batches[wait_until(answered)] = rows
-        time.sleep(0.02)  # noqa: TID251 - the pause of the client
+        time.sleep(0.15)  # noqa: TID251 - the pause of the client
     return batches
 
 
