@@ -10,12 +10,15 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 20.0
+# A process that is being started by one thread holds for a moment what another tries: its port.
+_trying = Lock()
 
 
 class DidNotStart(Exception):
@@ -33,7 +36,7 @@ class Process:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         self._log = log
-        with log.open("ab") as output:
+        with _trying, log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 cwd=log.parent,  # not the checkout: a developer's .env is not for us
@@ -137,14 +140,14 @@ def free_port() -> int:
     """
     while True:
         port = 10_000 + secrets.randbelow(20_000)
-        with socket.socket() as probe, suppress(OSError):
+        with _trying, socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
 
 
 def _check_free(port: int) -> None:
     """Raise DidNotStart if somebody listens there: his answers would be taken for the server's."""
-    with socket.socket() as probe:
+    with _trying, socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
