@@ -2,17 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from threading import Barrier
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from config import Settings
 from main import create_app
-from scripts.processes import Server, start_directory, start_service
+from scripts.processes import Process, Server, Worker, start_directory, start_service, start_worker
+from services.storage.database import migrate
 from tests.contract import Contract
+from tests.harness import csv_file
+from tests.postgres import PostgresServer
 
 # The real proportions, twenty times as fast: a create 0.25 s, a window 3 s, settling 0.75 s.
 QUICK_DIRECTORY = ("--create-seconds", "0.25", "--period", "3")
@@ -25,6 +32,15 @@ QUICK: dict[str, float] = {
     "http_timeout_seconds": 2,
     "max_requests_per_second": 0,
 }
+
+# For a directory without limits, and files that are not sent in parts.
+UNPACED: dict[str, Any] = {
+    "create_rate_limit": 0,
+    "max_csv_size": 100,
+    "directory_batch_limit": 100,
+}
+ASYNC = {"Prefer": "respond-async"}
+T = TypeVar("T")
 
 # The directory that is instant goes by the names of hospitals.
 REFUSED, CUT_OFF, HANGING = "Refused Hospital", "Cut Off Hospital", "Hanging Hospital"
@@ -58,22 +74,87 @@ def _is_as_documented(answer: httpx.Response) -> None:
 # One client for all: each new one would read all certificates again.
 http = httpx.Client(timeout=60, event_hooks={"response": [_is_as_documented]})
 
+MIGRATED = "migrated"  # the database that others are copies of
+STORES = ("files", "database")
+# For tests of what users see: it is the same wherever batches are kept, and whichever process of
+# several is asked.
+both_stores = pytest.mark.parametrize("world", STORES, indirect=True)
+
+
+class Pair(Server):
+    """Two services on one database: each request goes to the other one in turn."""
+
+    def __init__(self, one: Server, other: Server) -> None:
+        self._both = (one, other)
+        self._turns = cycle(self._both)
+
+    @property
+    def url(self) -> str:
+        return next(self._turns).url
+
+    def output(self) -> str:
+        return "".join(service.output() for service in self._both)
+
+    def kill(self) -> int:
+        return max(service.kill() for service in self._both)
+
+
+def start_on(store: str | None, folder: Path, directory_url: str, **settings: Any) -> Server:
+    """Start a service on a folder of its own, or two on the database of the URL *store*."""
+    if store is None:
+        return start_service(folder, directory_url, **settings)
+    settings["database_url"] = store
+    started: list[Server] = []
+
+    def start() -> None:
+        started.append(start_service(folder, directory_url, **settings))
+
+    try:
+        at_once(start, start)
+    except BaseException:
+        for service in started:
+            service.kill()
+        raise
+    return Pair(*started)
+
 
 class World:
-    """One local directory, and services that come and go."""
+    """One local directory, and services that come and go.
 
-    def __init__(self, folder: Path, directory: Server) -> None:
+    Args:
+        folder: For what they leave.
+        directory: The directory.
+        database: The URL of the database that the services share; None: they keep files.
+    """
+
+    def __init__(self, folder: Path, directory: Server, database: str | None = None) -> None:
         self.folder = folder
         self.directory = directory
-        self._services: list[Server] = []
+        self.database = database
+        self._services: list[Process] = []
         http.delete(f"{directory.url}/_directory/faults")
         http.post(f"{directory.url}/_directory/restart", json={})
 
     def service(self, **settings: Any) -> Server:
         """Start a service on the storage that all of this world's services share."""
-        service = start_service(self.folder, self.directory.url, **(QUICK | settings))
+        settings = QUICK | settings
+        service = start_on(self.database, self.folder, self.directory.url, **settings)
         self._services.append(service)
         return service
+
+    def web(self, **settings: Any) -> Server:
+        """Start one process on the database that serves HTTP; it runs no batches by default."""
+        settings = QUICK | {"run_batches": "false", "database_url": self.database} | settings
+        service = start_service(self.folder, self.directory.url, **settings)
+        self._services.append(service)
+        return service
+
+    def worker(self, **settings: Any) -> Worker:
+        """Start a process on the database that only runs batches."""
+        settings = QUICK | {"database_url": self.database} | settings
+        worker = start_worker(self.folder, self.directory.url, **settings)
+        self._services.append(worker)
+        return worker
 
     def fault(self, *rules: dict[str, Any]) -> None:
         """Have the directory misbehave, and in no other way."""
@@ -133,9 +214,54 @@ def instant_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     directory.kill()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A database server for the tests that need one."""
+    with PostgresServer(durable=False) as server:
+        migrate(server.create_database(MIGRATED))
+        yield server
+
+
+def new_database(postgres: PostgresServer) -> str:
+    """Return the URL of a database that is migrated and empty."""
+    return postgres.create_database(f"of-{uuid4()}", template=MIGRATED)
+
+
+@pytest.fixture(scope="module", params=STORES)
+def store(request: pytest.FixtureRequest) -> str | None:
+    """Where a module's services keep batches, one after the other; see `start_on`."""
+    return store_of(request)
+
+
+def store_of(request: pytest.FixtureRequest) -> str | None:
+    if getattr(request, "param", "files") == "files":
+        return None
+    return new_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture(scope="module")
+def roomy_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A directory without limits; creates take their time."""
+    options = ["--create-seconds", "0.25", "--batch-limit", "0"]
+    options += ["--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0"]
+    directory = start_directory(tmp_path_factory.mktemp("roomy"), *options)
+    yield directory
+    directory.kill()
+
+
 @pytest.fixture
-def world(tmp_path: Path, directories: list[Server]) -> Iterator[World]:
-    world = World(tmp_path, directories[-1])
+def shared(tmp_path: Path, roomy_directory: Server, postgres: PostgresServer) -> Iterator[World]:
+    """A world of which the services share a database."""
+    world = World(tmp_path, roomy_directory, new_database(postgres))
+    yield world
+    world.end()
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, directories: list[Server], request: pytest.FixtureRequest
+) -> Iterator[World]:
+    world = World(tmp_path, directories[-1], store_of(request))
     yield world
     world.end()
     if world.directory is not directories[-1]:
@@ -149,11 +275,37 @@ def upload(service: Server, content: str, **headers: str) -> httpx.Response:
     return http.post(url, files=files, headers=headers)
 
 
+def accepted(service: Server, rows: int) -> str:
+    """Upload a file and return its batch's id at once."""
+    answer = upload(service, csv_file(rows), **ASYNC)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["batch_id"])
+
+
 def progress(service: Server, batch_id: str) -> dict[str, Any]:
     answer = http.get(f"{service.url}/hospitals/progress/{batch_id}")
     answer.raise_for_status()
     document: dict[str, Any] = answer.json()
     return document
+
+
+def ended(service: Server, batch_id: str) -> dict[str, Any]:
+    """Return a batch's progress when it has ended."""
+    return dict(
+        wait_until(lambda: (p := progress(service, batch_id))["is_completed"] and p, seconds=60)
+    )
+
+
+def at_once(*calls: Callable[[], T]) -> list[T]:
+    """Return what each returns; they are called at the same time."""
+    together = Barrier(len(calls))
+
+    def called(call: Callable[[], T]) -> T:
+        together.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(called, calls))
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -169,12 +321,12 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 def assert_exactly_once(world: World, service: Server, batch_id: str, rows: int) -> dict[str, Any]:
     """Wait for the batch's end, and compare the directory with the file."""
-    ended = wait_until(lambda: (p := progress(service, batch_id))["is_completed"] and p, seconds=60)
+    done = ended(service, batch_id)
     held = world.hospitals(batch_id)
 
-    assert ended["status"] == "completed", ended["failure_reason"]
-    assert sorted(h["name"] for h in held) == sorted(h["name"] for h in ended["hospitals"])
+    assert done["status"] == "completed", done["failure_reason"]
+    assert sorted(h["name"] for h in held) == sorted(h["name"] for h in done["hospitals"])
     assert len(held) == rows
     assert all(h["active"] for h in held)
-    assert {h["id"] for h in held} == {h["hospital_id"] for h in ended["hospitals"]}
-    return dict(ended)
+    assert {h["id"] for h in held} == {h["hospital_id"] for h in done["hospitals"]}
+    return done

@@ -20,7 +20,17 @@ from config import Settings
 from main import create_app
 from scripts.processes import Server, free_port, start_directory
 from services.uploads import Upload
-from tests.e2e.conftest import HANGING, INSTANT, QUICK, World, http, progress, upload, wait_until
+from tests.e2e.conftest import (
+    HANGING,
+    INSTANT,
+    QUICK,
+    World,
+    both_stores,
+    http,
+    progress,
+    upload,
+    wait_until,
+)
 from tests.e2e.event_client import Event, merged, parse
 from tests.e2e.test_api_fuzz import UNFORESEEN
 from tests.harness import csv_file
@@ -106,6 +116,7 @@ def assert_nothing_ugly(service: Server) -> None:
     assert [line for line in warnings if "open: anybody may call" not in line] == []
 
 
+@both_stores
 def test_a_whole_upload_is_told_from_the_first_state_to_the_last(world: World):
     service = world.service(max_concurrent_requests=5)
     batch_id = accepted(service, 20)
@@ -131,6 +142,7 @@ def test_a_whole_upload_is_told_from_the_first_state_to_the_last(world: World):
     assert_nothing_ugly(service)
 
 
+@both_stores
 def test_the_answer_is_one_that_proxies_pass_on_as_it_comes(world: World):
     service = world.service()
     batch_id = upload(service, csv_file(1)).json()["batch_id"]
@@ -174,6 +186,7 @@ def test_changes_are_told_before_the_next_poll_can_see_them(world: World):
     assert late_s[len(late_s) // 2] < 0.05
 
 
+@both_stores
 def test_who_reconnects_in_the_middle_begins_with_everything(world: World):
     service = world.service(max_concurrent_requests=5)
     batch_id = accepted(service, 20)
@@ -186,6 +199,7 @@ def test_who_reconnects_in_the_middle_begins_with_everything(world: World):
     assert merged(again.events) == merged(first.wait()) == progress(service, batch_id)
 
 
+@both_stores
 def test_after_done_there_is_nothing_more_until_the_batch_changes(world: World):
     service = world.service()
     world.fault({"endpoint": "create", "kind": "gateway", "times": 1})

@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from scripts.processes import Server, start_service
-from tests.e2e.conftest import QUICK, http, upload, wait_until
+from scripts.processes import Server
+from tests.e2e.conftest import QUICK, http, start_on, upload, wait_until
 from tests.harness import csv_file
 
 PROBLEM = "application/problem+json"
@@ -18,11 +18,11 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture(scope="module")
 def service(
-    directories: list[Server], tmp_path_factory: pytest.TempPathFactory
+    store: str | None, directories: list[Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     settings: dict[str, Any] = QUICK | {"max_upload_bytes": 100_000, "max_csv_size": 50}
     folder = tmp_path_factory.mktemp("contract")
-    service = start_service(folder, directories[-1].url, **settings)
+    service = start_on(store, folder, directories[-1].url, **settings)
     yield service
     service.kill()
 

@@ -6,7 +6,15 @@ import httpx
 import pytest
 
 from scripts.processes import Server
-from tests.e2e.conftest import World, assert_exactly_once, http, progress, upload, wait_until
+from tests.e2e.conftest import (
+    World,
+    assert_exactly_once,
+    both_stores,
+    http,
+    progress,
+    upload,
+    wait_until,
+)
 from tests.harness import csv_file
 
 ASYNC = {"Prefer": "respond-async"}
@@ -54,6 +62,7 @@ def test_a_cancel_holds_over_a_kill_and_a_resume_finishes_the_batch(world: World
     assert "completed" in refused.json()["detail"]
 
 
+@both_stores
 def test_a_refused_row_is_corrected_and_the_batch_completed(world: World):
     service = world.service()
     batch = refused_batch(world, service)
@@ -132,6 +141,7 @@ def test_the_errors_of_a_corrected_row_are_those_of_a_file(world: World):
     ]
 
 
+@both_stores
 def test_rows_that_cannot_be_corrected(world: World):
     service = world.service()
     batch_id = refused_batch(world, service)["batch_id"]
@@ -142,6 +152,7 @@ def test_rows_that_cannot_be_corrected(world: World):
         assert answer.json()["detail"]
 
 
+@both_stores
 def test_the_sound_rows_of_a_file_are_loaded(world: World):
     service = world.service()
 

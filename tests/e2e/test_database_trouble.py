@@ -1,0 +1,180 @@
+"""A database that goes away, is not ready, or is not there; and a service without any."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.processes import ROOT, Process, Server, clean_environment, free_port
+from tests.e2e.conftest import (
+    UNPACED,
+    World,
+    accepted,
+    assert_exactly_once,
+    at_once,
+    http,
+    upload,
+    wait_until,
+)
+from tests.e2e.tap import LostAnswer, open_pipes
+from tests.harness import csv_file
+from tests.postgres import PostgresServer
+
+NOBODY = "postgresql://postgres:the-password@127.0.0.1:1/hospitals"
+
+
+@pytest.fixture
+def company(shared: World) -> list[Process]:
+    """Two processes that serve, of which one runs batches, and one that only runs them."""
+    return at_once(
+        lambda: shared.web(**UNPACED),
+        lambda: shared.web(**UNPACED, run_batches="true", max_concurrent_requests=4),
+        lambda: shared.worker(**UNPACED, max_concurrent_requests=4),
+    )
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """The server, to be taken away: whoever comes next finds it in its place."""
+    yield postgres
+    postgres.stop()
+    postgres.start()
+
+
+def test_batches_go_on_by_themselves_when_the_database_is_back(
+    shared: World, company: list[Process], database: PostgresServer
+):
+    services = [one for one in company if isinstance(one, Server)]
+    batches = {accepted(service, rows): rows for service in services for rows in (5, 10, 20)}
+    wait_until(lambda: shared.creates_under_way() > 3)
+
+    database.kill()
+    health = [http.get(f"{service.url}/health").status_code for service in services]
+    refused, *ready = at_once(
+        lambda: upload(services[0], csv_file(2)),
+        *[lambda s=s: http.get(f"{s.url}/health/ready") for s in services],
+    )
+    database.start()
+
+    assert health == [200, 200]
+    for answer in ready:
+        assert answer.status_code == 503
+        assert answer.json()["failing"] == ["storage"]
+    assert refused.status_code == 503
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.headers["Retry-After"]
+    wait_until(shared.creates_under_way)
+    database.restart()
+    for batch_id, rows in batches.items():
+        assert_exactly_once(shared, services[0], batch_id, rows)
+    assert all(one.process.poll() is None for one in company)
+    assert len(all_held(shared)) == sum(batches.values())
+    later_id = accepted(services[1], 3)
+    assert_exactly_once(shared, services[0], later_id, 3)
+
+
+def test_an_upload_that_was_stored_but_refused_is_not_loaded(
+    shared: World, postgres: PostgresServer
+):
+    """The connection breaks after its batch was stored, before the database could say so."""
+    pipe = LostAnswer("127.0.0.1", postgres.port, b"INSERT INTO hospital_bulk.batches")
+    assert shared.database is not None
+    with open_pipes(pipe):
+        through = shared.database.replace(str(postgres.port), str(pipe.port))
+        service = shared.web(**UNPACED, database_url=through)
+
+        refused = upload(service, csv_file(2))
+
+        assert refused.status_code == 503
+        assert http.get(f"{service.url}/hospitals/batches").json()["batches"] == []
+        shared.worker(**UNPACED)
+        again = upload(service, csv_file(2))
+        assert_exactly_once(shared, service, again.json()["batch_id"], 2)
+        assert len(all_held(shared)) == 2
+
+
+def all_held(world: World) -> list[object]:
+    return list(http.get(f"{world.directory.url}/_directory/hospitals").json())
+
+
+SERVICE = ("uvicorn", "main:app", "--app-dir", str(ROOT), "--port")
+
+
+def why_not_started(folder: Path, *arguments: str, **environment: str) -> str:
+    """Return the one sentence that says why `python -m` with *arguments* did not start."""
+    failed = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert failed.returncode != 0
+    assert "Traceback" not in failed.stderr
+    told = [line for line in failed.stderr.splitlines() if "[error" in line or "Cannot" in line]
+    [sentence] = [line for line in told if "Application startup failed" not in line]
+    return sentence
+
+
+def why_neither_started(folder: Path, **environment: str) -> list[str]:
+    """Return the sentence of a service and that of a worker."""
+    return at_once(
+        lambda: why_not_started(folder, *SERVICE, str(free_port()), **environment),
+        lambda: why_not_started(folder, "worker", **environment),
+    )
+
+
+def test_a_database_without_its_tables_stops_the_start(tmp_path: Path, postgres: PostgresServer):
+    for sentence in why_neither_started(tmp_path, DATABASE_URL=postgres.url()):
+        assert "run `python -m database migrate` once" in sentence
+
+
+def test_a_database_that_cannot_be_reached_stops_the_start(tmp_path: Path):
+    for sentence in why_neither_started(tmp_path, DATABASE_URL=NOBODY):
+        assert "DATABASE_URL cannot be reached" in sentence
+        assert "the-password" not in sentence
+
+
+def test_without_its_packages_a_database_is_of_no_use(tmp_path: Path):
+    blocked = tmp_path / "psycopg.py"
+    blocked.write_text("raise ModuleNotFoundError(name='psycopg')\n")
+    environment = {"DATABASE_URL": NOBODY, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+    for sentence in why_neither_started(tmp_path, **environment):
+        assert "psycopg is not installed: pip install -r requirements-postgres.txt" in sentence
+
+
+def test_a_worker_without_work_does_not_start(tmp_path: Path):
+    for environment in ({}, {"DATABASE_URL": NOBODY, "RUN_BATCHES": "false"}):
+        sentence = why_not_started(tmp_path, "worker", **environment)
+        assert "a worker needs DATABASE_URL" in sentence
+
+
+def test_a_service_on_files_needs_nothing_of_a_database(tmp_path: Path):
+    """Its packages may be missing: nothing of them is imported, by a whole life of it."""
+    code = (
+        "import asyncio, sys\n"
+        "from main import app\n"
+        "async def live():\n"
+        "    async with app.router.lifespan_context(app):\n"
+        "        pass\n"
+        "asyncio.run(live())\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    environment = clean_environment() | {"BATCH_STORAGE_DIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    imported = set(ended.stdout.splitlines()[-1].split())
+    assert "fastapi" in imported
+    assert not imported & {"psycopg", "psycopg_pool", "procrastinate", "shared_wiring"}
