@@ -91,7 +91,7 @@ class SharedHistories(Histories):
 
     @invariant()
     def nothing_was_sent_for_a_lost_batch(self) -> None:
-        assert not self.harness.wrongs
+        assert self.harness.wrongs == []
 
     async def until_a_create_is_under_way(self) -> None:
         await super().until_a_create_is_under_way()
