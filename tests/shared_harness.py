@@ -225,6 +225,7 @@ class Process:
         """End as kill -9 would: nothing reaches the database or the wire any more."""
         self.database.is_dead = self.line.is_cut = True
         self.thaw()
+        self.service._claims.cancel_all()
         await self._end()
 
     async def _end(self) -> None:
@@ -307,6 +308,7 @@ class SharedHarness(Harness):
         self.observer = Observer(VirtualDatabase(other), self._changed)
         self.heard: Callable[[Batch], None] = lambda _: None
         self.processes: list[Process] = []
+        self._gone: list[Process] = []  # whose last tasks find out when they wake up
         self.wrongs: list[str] = []
         self._count = processes
         self._offered = 0
@@ -351,6 +353,7 @@ class SharedHarness(Harness):
             for process in self.processes:
                 await process.start()
         else:
+            self._gone.append(self.asked)
             settings = self.asked.settings.model_copy(update=changes)
             self.processes[self._asked] = Process(self, settings)
             await self.asked.start()
