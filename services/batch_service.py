@@ -269,7 +269,7 @@ class BatchService:
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
-        if self._peers.run_batches and batch_id not in self._claims:
+        if not self._peers.holds(batch_id):
             if not await self._peers.cancel(batch):
                 raise BatchConflict(cannot_cancel(batch))
             return batch

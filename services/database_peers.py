@@ -86,6 +86,9 @@ class DatabasePeers:
     async def offer(self, batch: Batch) -> None:
         await self._offer(batch.id)
 
+    def holds(self, batch_id: UUID) -> bool:
+        return batch_id in self._publishing
+
     async def may_send(self, batch_id: UUID) -> bool:
         asked_s = clock.now_s()
         while True:
