@@ -63,8 +63,10 @@ class DatabasePeers:
         self._unreleased.pop(batch.id, None)
         try:
             await self._read(batch.id)
-        except BaseException:
+        except BaseException as error:
             await self._release(batch.id, is_clean=claim.is_clean)
+            if isinstance(error, StorageError):
+                raise StorageUnavailable from None
             raise
         batch.cancelled, batch.told = claim.cancelled, None
         self._tracker.take(batch)

@@ -25,6 +25,7 @@ from psycopg.rows import TupleRow
 from config import Settings
 from directory.app import DirectorySettings
 from models.batch import Batch
+from models.errors import BulkError
 from models.row import Rows
 from services.batch_service import BatchService
 from services.database_peers import DatabasePeers
@@ -267,7 +268,8 @@ class Process:
 
     def _taken(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, BulkError):  # such a batch is left over
             self._harness.wrongs.append(f"a job failed: {error!r}")
 
     async def _offer(self, batch_id: UUID) -> None:
