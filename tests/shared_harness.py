@@ -89,7 +89,12 @@ class VirtualDatabase(Database):
         self.is_away = False
         self.is_dead = False
         self.answers_to_lose = 0
+        self._answers_before = 0
         self.thawed: asyncio.Future[None] | None = None
+
+    def lose_answers(self, number: int = 1, after: int = 0) -> None:
+        """Have the process not hear what comes of some statements, after some others."""
+        self.answers_to_lose, self._answers_before = number, after
 
     @contextmanager
     def connection(self) -> Iterator[Connection[TupleRow]]:
@@ -104,7 +109,9 @@ class VirtualDatabase(Database):
             yield self._connection
         except psycopg.Error as error:
             raise StorageError(f"the database failed: {type(error).__name__}") from error
-        if self.answers_to_lose:
+        if self._answers_before:
+            self._answers_before -= 1
+        elif self.answers_to_lose:
             self.answers_to_lose -= 1
             raise StorageError("the database's answer was lost")
 
@@ -152,6 +159,7 @@ class ProcessLine(Line):
     def __init__(self, way: httpx.AsyncBaseTransport, process: "Process") -> None:
         super().__init__(way)
         self._process = process
+        self.sent: list[tuple[str, float]] = []  # what was to change something, and when
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.is_cut:
@@ -159,6 +167,8 @@ class ProcessLine(Line):
         # What changes something was allowed a moment before its process froze: it has left.
         while request.method == "GET" and self._process.database.thawed is not None:
             await asyncio.shield(self._process.database.thawed)
+        if request.method != "GET":
+            self.sent.append((request.method, asyncio.get_running_loop().time()))
         self._process.note(request)
         return await super().handle_async_request(request)
 

@@ -233,8 +233,17 @@ class PostgresBatches:
         self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
 
     def left_over(self) -> list[UUID]:
-        """Return the unfinished batches of this directory that nobody holds, or is to take."""
-        about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": LEASE_S}
+        """Return the unfinished batches of this directory that nobody works on, or is to take.
+
+        Among them what this process claimed without hearing that it got it.
+        """
+        about = {
+            "directory": self._directory_url,
+            "statuses": UNFINISHED,
+            "lease_s": LEASE_S,
+            "me": self._me,
+            "held": list(self._holds),
+        }
         return [batch_id for (batch_id,) in self._database.all(_LEFT_OVER, **about)]
 
     def _hold(self, batch_id: UUID) -> _Hold:
@@ -381,7 +390,8 @@ ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
 
 _LEFT_OVER = f"""
 SELECT id FROM hospital_bulk.batches
-WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s) AND {_IS_FREE}
+WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s)
+AND ({_IS_FREE} OR holder = %(me)s AND id <> ALL(%(held)s::uuid[]))
 AND NOT EXISTS (
     SELECT FROM procrastinate_jobs
     WHERE procrastinate_jobs.status = 'todo' AND queueing_lock = batches.id::text

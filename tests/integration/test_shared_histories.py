@@ -87,7 +87,7 @@ class SharedHistories(Histories):
 
     @rule(number=st.integers(1, 3))
     def answers_are_lost(self, number: int) -> None:
-        self.harness.asked.database.answers_to_lose = number
+        self.harness.asked.database.lose_answers(number)
 
     @invariant()
     def nothing_was_sent_for_a_lost_batch(self) -> None:

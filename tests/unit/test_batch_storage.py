@@ -638,6 +638,19 @@ class TestLeftOver:
 
         assert storage.left_over() == []
 
+    def test_what_was_claimed_without_hearing_of_it_is(
+        self, open_storage: Open, database: Database
+    ):
+        storage, batch = open_storage(), a_batch()
+        storage.add(batch)
+        storage.claim(batch.id)
+        assert storage.left_over() == []
+
+        storage._holds.clear()  # as when the connection broke before the answer came
+
+        assert storage.left_over() == [batch.id]
+        assert open_storage().left_over() == []
+
     def test_what_a_job_speaks_of_is_not(self, open_storage: Open, database: Database):
         storage, batch = open_storage(), a_batch()
         storage.add(batch)
