@@ -331,7 +331,7 @@ class ProgressTracker:
     async def _save_present(self, batch: Batch) -> bool:
         async with self._lock(batch):
             self._dirty.discard(batch.id)
-            if batch.id not in self._batches:
+            if batch.id not in self._batches or batch.id in self._not_ours:
                 return True
             try:
                 await self._save(batch)
