@@ -87,9 +87,6 @@ class DatabasePeers:
             await self._release(batch.id, is_clean=True)
         await self._offer(batch.id)
 
-    def holds(self, batch_id: UUID) -> bool:
-        return batch_id in self._publishing
-
     async def may_send(self, batch_id: UUID) -> bool:
         asked_s = clock.now_s()
         while True:

@@ -54,9 +54,6 @@ class Peers(Protocol):
     async def offer(self, batch: Batch) -> None:
         """Have some process take a batch that nobody holds."""
 
-    def holds(self, batch_id: UUID) -> bool:
-        """Return whether this process works on a batch, after `take` and before `release`."""
-
     async def may_send(self, batch_id: UUID) -> bool:
         """Wait until it is sure that this process still works on a batch.
 
@@ -99,9 +96,6 @@ class NoPeers:
 
     async def offer(self, batch: Batch) -> None:
         pass
-
-    def holds(self, batch_id: UUID) -> bool:
-        return True
 
     async def may_send(self, batch_id: UUID) -> bool:
         return True

@@ -97,7 +97,7 @@ class VirtualDatabase(Database):
         self.answers_to_lose, self._answers_before = number, after
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[TupleRow]]:
+    def connection(self, within_s: float = 0.0) -> Iterator[Connection[TupleRow]]:
         if self.is_dead:
             raise asyncio.CancelledError  # so ends whatever of its process is still about
         if self.thawed is not None:

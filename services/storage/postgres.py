@@ -432,8 +432,7 @@ ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
 
 _LEFT_OVER = f"""
 SELECT id FROM hospital_bulk.batches
-WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s)
-AND ({_IS_FREE} OR holder = %(me)s AND id <> ALL(%(held)s::uuid[]))
+WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s) AND {_IS_FREE}
 AND NOT EXISTS (
     SELECT FROM procrastinate_jobs
     WHERE procrastinate_jobs.status = 'todo' AND queueing_lock = batches.id::text

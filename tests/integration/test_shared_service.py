@@ -225,6 +225,20 @@ def test_what_is_resumed_through_one_may_be_run_by_another_and_cancelled_through
     play(tmp_path, scenario)
 
 
+def test_an_upload_that_was_refused_is_not_loaded_though_it_was_stored(tmp_path: Path):
+    async def scenario(harness: SharedHarness) -> None:
+        harness.asked.database.lose_answers(2)  # that of the removal too
+        with pytest.raises(StorageUnavailable):
+            await harness.submit(csv_file(5))
+        assert len(harness.observer.batches) == 1
+
+        await asyncio.sleep(SOON_S)
+        assert harness.observer.batches == {}
+        assert creates(harness) == 0
+
+    play(tmp_path, scenario)
+
+
 def test_one_upload_sent_to_two_processes_at_once_is_one_batch(tmp_path: Path):
     async def scenario(harness: SharedHarness) -> None:
         uploads = []

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.batch import Batch, BatchStatus
+from models.batch import INTERRUPTED, Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.outlook import Outlook
 from models.row import Row, Rows, RowStatus
@@ -183,12 +183,6 @@ class TestBothWays:
 
         assert [batch] == kept.load()
 
-    def test_adding_it_again_changes_nothing(self, kept: Kept, batch: Batch):
-        kept.storage.add(batch)
-        kept.storage.add(batch)
-
-        assert [batch] == kept.load()
-
     def test_the_last_save_counts(self, kept: Kept, batch: Batch):
         later = replace(with_created(batch, 1, 3), status=BatchStatus.RESUMABLE, resume_count=2)
         kept.add(batch)
@@ -287,7 +281,7 @@ class TestClaims:
         processes = [open_storage() for _ in range(8)]
         for _ in range(5):
             batch = a_batch()
-            processes[0].add(batch)
+            processes[0].bring(batch)
             ready = threading.Barrier(len(processes))
 
             def claim(process: PostgresBatches, batch: Batch = batch) -> Claim | None:
@@ -297,14 +291,14 @@ class TestClaims:
             with ThreadPoolExecutor(len(processes)) as threads:
                 claims = list(threads.map(claim, processes))
 
-            assert [Claim(is_clean=True, cancelled=False)] == [one for one in claims if one]
+            assert [Claim(is_clean=False, cancelled=False)] == [one for one in claims if one]
             assert [process.holds(batch.id) for process in processes] == [
                 claim is not None for claim in claims
             ]
 
     def test_what_was_let_go_may_be_claimed_at_once(self, open_storage: Open):
         first, second, batch = open_storage(), open_storage(), a_batch()
-        first.add(batch)
+        first.bring(batch)
         first.claim(batch.id)
         assert second.claim(batch.id) is None
 
@@ -314,19 +308,35 @@ class TestClaims:
 
     def test_the_next_one_hears_that_something_was_under_way(self, open_storage: Open):
         first, second, batch = open_storage(), open_storage(), a_batch()
-        first.add(batch)
+        first.bring(batch)
         first.claim(batch.id)
 
         first.release(batch.id, is_clean=False)
 
         assert second.claim(batch.id) == Claim(is_clean=False, cancelled=False)
 
-    def test_what_is_added_unclean_is_claimed_as_that(self, open_storage: Open):
-        first, batch = open_storage(), a_batch()
+    def test_who_adds_a_batch_holds_it_until_it_is_let_go(self, open_storage: Open):
+        first, second, batch = open_storage(), open_storage(), a_batch()
 
-        first.add(batch, is_clean=False)
+        first.add(batch)
 
-        assert first.claim(batch.id) == Claim(is_clean=False, cancelled=False)
+        assert first.holds(batch.id)
+        assert second.claim(batch.id) is None
+        first.release(batch.id, is_clean=True)
+        assert second.claim(batch.id) == Claim(is_clean=True, cancelled=False)
+
+    @pytest.mark.parametrize("status", [s for s in BatchStatus if s is not BatchStatus.VALIDATING])
+    def test_what_is_brought_from_another_storage_may_be_claimed_by_any(
+        self, open_storage: Open, status: BatchStatus
+    ):
+        first, second, batch = open_storage(), open_storage(), a_batch(status=status)
+
+        first.bring(batch)
+        first.bring(replace(batch, failure_reason="once is enough"))
+
+        assert batch == stored(second, batch)
+        is_clean = status not in INTERRUPTED  # else nobody knows what was under way
+        assert second.claim(batch.id) == Claim(is_clean=is_clean, cancelled=False)
 
     def test_what_is_not_there_cannot_be_claimed(self, open_storage: Open):
         assert open_storage().claim(uuid4()) is None
@@ -335,7 +345,7 @@ class TestClaims:
         self, open_storage: Open, database: Database
     ):
         first, second, batch = open_storage(), open_storage(), a_batch()
-        first.add(batch)
+        first.bring(batch)
         first.claim(batch.id)
 
         pass_time(database, LEASE_S - 0.01)
@@ -350,7 +360,7 @@ class TestClaims:
 
     def test_what_a_process_that_left_held_may_be_claimed_at_once(self, open_storage: Open):
         first, second, batch = open_storage(), open_storage(), a_batch()
-        first.add(batch)
+        first.bring(batch)
         first.claim(batch.id)
 
         first.leave()
@@ -359,7 +369,7 @@ class TestClaims:
 
     def test_its_own_batch_a_process_may_claim_again(self, open_storage: Open):
         first, batch = open_storage(), a_batch()
-        first.add(batch)
+        first.bring(batch)
         first.claim(batch.id)
 
         assert first.claim(batch.id) == Claim(is_clean=False, cancelled=False)
@@ -375,7 +385,7 @@ class TestClaims:
 
         open_storage()
 
-        assert database.all("SELECT count(*) FROM hospital_bulk.processes") == [(1,)]
+        assert database.read("SELECT count(*) FROM hospital_bulk.processes") == [(1,)]
 
 
 class TestFences:
@@ -387,7 +397,7 @@ class TestFences:
     def lost(self, open_storage: Open, database: Database, batch: Batch) -> PostgresBatches:
         """A process that held the batch, and does not know yet that another one does."""
         first, second = open_storage(), open_storage()
-        first.add(batch)
+        first.bring(batch)
         first.claim(batch.id)
         pass_time(database, LEASE_S)
         second.be_seen()
@@ -443,7 +453,7 @@ class TestFences:
 
     def test_what_is_not_held_is_not_written(self, open_storage: Open, batch: Batch):
         storage = open_storage()
-        storage.add(batch)
+        storage.bring(batch)
 
         for work in (storage.save, lambda _: storage.delete(batch.id)):
             with pytest.raises(LostBatch):
@@ -455,7 +465,7 @@ class TestFences:
 class TestCancelling:
     def test_who_holds_it_hears_at_its_next_save_and_check(self, open_storage: Open):
         holder, other, batch = open_storage(), open_storage(), a_batch()
-        holder.add(batch)
+        holder.bring(batch)
         holder.claim(batch.id)
         assert holder.check(batch.id) is False
 
@@ -467,7 +477,7 @@ class TestCancelling:
 
     def test_saves_of_who_has_not_heard_yet_do_not_lose_it(self, open_storage: Open):
         holder, other, batch = open_storage(), open_storage(), a_batch()
-        holder.add(batch)
+        holder.bring(batch)
         holder.claim(batch.id)
         holder.save(batch)
 
@@ -481,7 +491,7 @@ class TestCancelling:
     def test_a_resume_ends_it(self, open_storage: Open):
         holder, other = open_storage(), open_storage()
         batch = a_batch()
-        holder.add(batch)
+        holder.bring(batch)
         other.cancel(batch.id)
         holder.claim(batch.id)
 
@@ -495,7 +505,7 @@ class TestCancelling:
         self, open_storage: Open, status: BatchStatus
     ):
         storage, batch = open_storage(), a_batch(status=status)
-        storage.add(batch)
+        storage.bring(batch)
         may_be = status in (BatchStatus.INITIALIZING, BatchStatus.PROCESSING)
 
         assert storage.cancel(batch.id) is may_be
@@ -510,7 +520,7 @@ class TestNamesOfUploads:
     def test_a_second_batch_of_the_same_name_is_refused(self, open_storage: Open):
         first, second = open_storage(), open_storage()
         for owner in (None, "ann"):
-            first.add(a_batch(owner=owner, idempotency_key="upload-1"))
+            first.bring(a_batch(owner=owner, idempotency_key="upload-1"))
 
             with pytest.raises(AlreadyUploaded):
                 second.add(a_batch(owner=owner, idempotency_key="upload-1"))
@@ -519,25 +529,17 @@ class TestNamesOfUploads:
     def test_of_other_owners_or_without_a_name_it_is_not(self, open_storage: Open):
         storage = open_storage()
         for owner, key in [("ann", "one"), ("bob", "one"), ("ann", "two"), (None, "one")]:
-            storage.add(a_batch(owner=owner, idempotency_key=key))
+            storage.bring(a_batch(owner=owner, idempotency_key=key))
         for _ in range(2):
-            storage.add(a_batch(owner="ann"))
+            storage.bring(a_batch(owner="ann"))
 
         assert len(storage.versions()) == 6
-
-    def test_the_same_batch_is_not_added_again(self, open_storage: Open):
-        storage, batch = open_storage(), a_batch(idempotency_key="upload-1")
-
-        assert storage.add(batch) is True
-        assert storage.add(replace(batch, failure_reason="other")) is False
-
-        assert batch == stored(storage, batch)
 
 
 class TestReading:
     def test_only_what_changed_since_is_read(self, open_storage: Open):
         holder, reader, batch = open_storage(), open_storage(), in_parts()
-        holder.add(batch)
+        holder.bring(batch)
         holder.claim(batch.id)
         known = reader.versions()[batch.id]
         assert reader.read(batch.id, since=known) is None
@@ -556,7 +558,7 @@ class TestReading:
 
     def test_all_that_can_be_done_to_a_batch_is_seen(self, open_storage: Open):
         holder, reader, batch = open_storage(), open_storage(), a_batch()
-        holder.add(batch)
+        holder.bring(batch)
         steps: list[Callable[[], object]] = [
             lambda: holder.claim(batch.id),
             lambda: holder.save(batch, set()),
@@ -574,7 +576,7 @@ class TestReading:
         self, open_storage: Open, database: Database
     ):
         holder, reader, batch = open_storage(), open_storage(), a_batch()
-        holder.add(batch)
+        holder.bring(batch)
         found = reader.read(batch.id)
         assert found is not None
         assert not found.is_held
@@ -590,7 +592,7 @@ class TestReading:
 
     def test_what_is_not_there_is_told(self, open_storage: Open):
         storage, batch = open_storage(), a_batch()
-        storage.add(batch)
+        storage.bring(batch)
         storage.claim(batch.id)
         storage.delete(batch.id)
 
@@ -600,7 +602,7 @@ class TestReading:
 
     def test_what_cannot_be_understood_is_told(self, open_storage: Open, database: Database):
         storage, batch = open_storage(), a_batch()
-        storage.add(batch)
+        storage.bring(batch)
         database.run("UPDATE hospital_bulk.batches SET head = '{}'")
 
         with pytest.raises(StorageError, match=str(batch.id)):
@@ -617,7 +619,7 @@ class TestLeftOver:
         self, open_storage: Open, status: BatchStatus
     ):
         storage, batch = open_storage(), a_batch(status=status)
-        storage.add(batch)
+        storage.bring(batch)
 
         assert storage.left_over() == ([batch.id] if status in UNFINISHED else [])
 
@@ -625,7 +627,7 @@ class TestLeftOver:
         self, open_storage: Open, database: Database
     ):
         holder, other, batch = open_storage(), open_storage(), a_batch()
-        holder.add(batch)
+        holder.bring(batch)
         holder.claim(batch.id)
 
         assert other.left_over() == []
@@ -634,7 +636,7 @@ class TestLeftOver:
 
     def test_batches_of_another_directory_are_not(self, open_storage: Open):
         storage = open_storage()
-        storage.add(a_batch(directory_url="http://another.test"))
+        storage.bring(a_batch(directory_url="http://another.test"))
 
         assert storage.left_over() == []
 
@@ -642,18 +644,18 @@ class TestLeftOver:
         self, open_storage: Open, database: Database
     ):
         storage, batch = open_storage(), a_batch()
-        storage.add(batch)
+        storage.bring(batch)
         storage.claim(batch.id)
         assert storage.left_over() == []
 
         storage._holds.clear()  # as when the connection broke before the answer came
+        storage.be_seen()
 
-        assert storage.left_over() == [batch.id]
-        assert open_storage().left_over() == []
+        assert open_storage().left_over() == [batch.id]
 
     def test_what_a_job_speaks_of_is_not(self, open_storage: Open, database: Database):
         storage, batch = open_storage(), a_batch()
-        storage.add(batch)
+        storage.bring(batch)
         database.run(
             "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock)"
             " VALUES ('any', 'take', %(id)s)",
