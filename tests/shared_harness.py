@@ -90,11 +90,19 @@ class VirtualDatabase(Database):
         self.is_dead = False
         self.answers_to_lose = 0
         self._answers_before = 0
+        self._breaks = False
         self.thawed: asyncio.Future[None] | None = None
 
-    def lose_answers(self, number: int = 1, after: int = 0) -> None:
-        """Have the process not hear what comes of some statements, after some others."""
+    def lose_answers(self, number: int = 1, after: int = 0, *, for_good: bool = False) -> None:
+        """Have the process not hear what comes of some statements, after some others.
+
+        Args:
+            number: How many.
+            after: How many others.
+            for_good: After them the database is away for it.
+        """
         self.answers_to_lose, self._answers_before = number, after
+        self._breaks = for_good
 
     @contextmanager
     def connection(self, within_s: float = 0.0) -> Iterator[Connection[TupleRow]]:
@@ -113,16 +121,23 @@ class VirtualDatabase(Database):
             self._answers_before -= 1
         elif self.answers_to_lose:
             self.answers_to_lose -= 1
+            self.is_away = self._breaks and not self.answers_to_lose
             raise StorageError("the database's answer was lost")
 
 
 class Observer:
     """What is stored of every batch, at every moment, and who holds it."""
 
-    def __init__(self, database: VirtualDatabase, changed: Callable[[Batch], None]) -> None:
+    def __init__(
+        self,
+        database: VirtualDatabase,
+        changed: Callable[[Batch], None],
+        removed: Callable[[Batch], None],
+    ) -> None:
         self._database = database
         self._storage = PostgresBatches(database, BASE_URL)
         self._changed = changed
+        self._removed = removed
         self.batches: dict[UUID, Batch] = {}
         self.taken_over: set[UUID] = set()
         self._holders: dict[UUID, tuple[str, float]] = {}  # and since when
@@ -131,7 +146,8 @@ class Observer:
         try:
             stored = self._storage.read(batch_id)
         except NotStored:
-            self.batches.pop(batch_id, None)
+            if batch_id in self.batches:
+                self._removed(self.batches.pop(batch_id))
             return
         assert stored is not None
         stored.head.rows = Rows(stored.rows)
@@ -317,17 +333,17 @@ class SharedHarness(Harness):
         super().__init__(folder, directory, **settings)
         self._connection, other = virtual_connections()
         self._connection.execute(EMPTY)
-        self.observer = Observer(VirtualDatabase(other), self._changed)
         self.heard: Callable[[Batch], None] = lambda _: None
+        self.missed: Callable[[Batch], None] = lambda _: None
+        self.observer = Observer(
+            VirtualDatabase(other), lambda one: self.heard(one), lambda one: self.missed(one)
+        )
         self.processes: list[Process] = []
         self._gone: list[Process] = []  # whose last tasks find out when they wake up
         self.wrongs: list[str] = []
         self._count = processes
         self._offered = 0
         self._asked = 0
-
-    def _changed(self, batch: Batch) -> None:
-        self.heard(batch)
 
     @property
     def services(self) -> list[BatchService]:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from models.batch import INTERRUPTED, Batch
+from models.batch import INTERRUPTED, Batch, BatchStatus
 from services.storage.postgres import LEASE_S
 from tests.integration.test_histories import (
     DIRECTORY,
@@ -46,15 +46,30 @@ class SharedHistories(Histories):
     seen: ClassVar[Counter[str]] = Counter()
     harness: SharedHarness
 
+    def __init__(self) -> None:
+        self.told: set[UUID] = set()  # batches that a client was told of
+        self.resumes = Counter[UUID]()
+        super().__init__()
+
     def make_harness(self) -> SharedHarness:
         harness = SharedHarness(self.storage, DIRECTORY, processes=2, **SETTINGS)
-        harness.heard = self.heard
+        harness.heard, harness.missed = self.heard, self.missed
         return harness
 
     def heard(self, batch: Batch) -> None:
         """Hear of every change of what is stored."""
         self.contents[batch.id] = contents(batch)
         self.last_seen[batch.id] = batch.status
+
+    def missed(self, batch: Batch) -> None:
+        """Forget what was refused though it was stored: nobody was told that it was accepted."""
+        if batch.status is BatchStatus.INITIALIZING:
+            assert batch.id not in self.told
+            assert not self.held(batch.id)
+            del self.contents[batch.id], self.last_seen[batch.id]
+            self.uploaded.pop(batch.id, None)
+            self.part_rows.pop(batch.id, None)
+            self.batch_of = {k: one for k, one in self.batch_of.items() if one != batch.id}
 
     @rule(which=any_batch)
     def another_process_is_asked(self, which: int) -> None:
@@ -85,9 +100,9 @@ class SharedHistories(Histories):
             self.had.add("frozen and taken over")
         self.it_goes_on()
 
-    @rule(number=st.integers(1, 3))
-    def answers_are_lost(self, number: int) -> None:
-        self.harness.asked.database.lose_answers(number)
+    @rule(number=st.integers(1, 3), after=st.integers(0, 5), for_good=st.booleans())
+    def answers_are_lost(self, number: int, after: int, for_good: bool) -> None:
+        self.harness.asked.database.lose_answers(number, after, for_good=for_good)
 
     @invariant()
     def nothing_was_sent_for_a_lost_batch(self) -> None:
@@ -123,6 +138,10 @@ class SharedHistories(Histories):
         self.resumes[batch_id] += 1
         await super().resume_now(batch_id)
 
+    async def send_now(self, number: int) -> None:
+        await super().send_now(number)
+        self.told.add(self.batch_of[str(number)])
+
     def learn_of(self, batch: Batch) -> None:
         self.note(self.known(batch.id) or batch)
 
@@ -150,10 +169,6 @@ class SharedHistories(Histories):
         return any(len(service._claims) for service in self.harness.services) or any(
             batch.status in INTERRUPTED for batch in self.known_batches()
         )
-
-    @property
-    def resumes(self) -> Counter[UUID]:
-        return self.__dict__.setdefault("_resumes", Counter())
 
 
 @pytest.mark.usefixtures("quiet")

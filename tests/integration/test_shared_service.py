@@ -225,16 +225,35 @@ def test_what_is_resumed_through_one_may_be_run_by_another_and_cancelled_through
     play(tmp_path, scenario)
 
 
-def test_an_upload_that_was_refused_is_not_loaded_though_it_was_stored(tmp_path: Path):
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_upload_that_was_refused_is_not_loaded_though_it_was_stored(tmp_path: Path, number: int):
     async def scenario(harness: SharedHarness) -> None:
-        harness.asked.database.lose_answers(2)  # that of the removal too
+        harness.asked.database.lose_answers(number)
         with pytest.raises(StorageUnavailable):
             await harness.submit(csv_file(5))
-        assert len(harness.observer.batches) == 1
 
         await asyncio.sleep(SOON_S)
         assert harness.observer.batches == {}
         assert creates(harness) == 0
+
+    play(tmp_path, scenario)
+
+
+def test_an_upload_that_one_refused_and_another_knows_is_loaded(tmp_path: Path):
+    """Its client sent it again."""
+
+    async def scenario(harness: SharedHarness) -> None:
+        refusing, _ = harness.processes
+        await asyncio.sleep(1)
+        refusing.database.lose_answers(after=1, for_good=True)  # what there is is read first
+        with pytest.raises(StorageUnavailable):
+            await harness.upload(csv_file(5), idempotency_key="monday")
+        assert len(harness.observer.batches) == 1
+        harness.ask(1)
+        batch = await harness.upload(csv_file(5), idempotency_key="monday")
+        refusing.cut_off(is_away=False)
+
+        await assert_exactly_once(harness, await ended(harness, batch))
 
     play(tmp_path, scenario)
 
