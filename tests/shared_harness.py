@@ -279,6 +279,7 @@ class Process:
         if self.database.is_away and not is_away:
             self._peers.hear_all()
         self.database.is_away = is_away
+        self.database.lose_answers(0)
 
     def hear(self, batch_id: UUID, sender: str) -> None:
         if self.database.thawed is not None:

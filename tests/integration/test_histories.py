@@ -676,8 +676,7 @@ class Histories(RuleBasedStateMachine):
         self.set_disk_full(False)
         self.harness.wire.up = True
         self.harness.directory.desk.faults.replace([])
-        if self.clients:
-            await asyncio.wait(self.clients)
+        await self.clients_are_answered()
         for _ in range(ROUNDS):
             self.learn_of_batches()
             await self.everything_at_rest()
@@ -698,9 +697,12 @@ class Histories(RuleBasedStateMachine):
         self.skipped_rows_are_never_sent()
         self.no_foreign_row_was_touched()
 
-    async def everything_at_rest(self) -> None:
+    async def clients_are_answered(self) -> None:
         if self.clients:
             await asyncio.wait(self.clients)
+
+    async def everything_at_rest(self) -> None:
+        await self.clients_are_answered()
         await asyncio.sleep(1)
         while len(self.harness.service._claims):
             await self.harness.service._claims.wait_for_all()

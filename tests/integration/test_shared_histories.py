@@ -33,9 +33,9 @@ from tests.integration.test_histories import (
 )
 from tests.shared_harness import SharedHarness
 
-AT_LEAST = 2  # histories that must have had each of these, of the 40 in an ordinary run
+AT_LEAST = 1  # history that must have had each of these, of the 40 in an ordinary run
 ALSO_WANTED = ("taken over", "frozen and taken over", "cut off", "cancelled through another")
-STUCK_S = 4 * 3600.0
+STUCK_S = 3600.0
 
 __all__ = ["quiet"]
 
@@ -156,9 +156,13 @@ class SharedHistories(Histories):
         await super().end_well()
         self.nothing_was_sent_for_a_lost_batch()
 
-    async def everything_at_rest(self) -> None:
+    async def clients_are_answered(self) -> None:
         if self.clients:
-            await asyncio.wait(self.clients)
+            _, waiting = await asyncio.wait(self.clients, timeout=STUCK_S)
+            assert not waiting, "a client is never answered"
+
+    async def everything_at_rest(self) -> None:
+        await self.clients_are_answered()
         until_s = self.loop.time() + STUCK_S
         await asyncio.sleep(1)
         while self.is_at_work():
