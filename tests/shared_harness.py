@@ -415,6 +415,11 @@ class SharedHarness(Harness):
         if ready:
             ready[self._offered % len(ready)].take(batch_id)
 
+    def forget(self, process: Process) -> None:
+        """Have a process count as lost, though it lives."""
+        forget = "DELETE FROM hospital_bulk.processes WHERE id = %s"
+        self._connection.execute(forget, (process.storage.me,))
+
     def _hear(self, notice: Notify) -> None:
         batch_id, _, sender = notice.payload.partition(" ")
         self.observer.look(UUID(batch_id))

@@ -1,9 +1,8 @@
-"""Several processes on one database: what one leaves, another one finishes, and nobody doubles it."""
+"""Several processes on one database: what one leaves another finishes, and nobody doubles it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,8 @@ def play(folder: Path, scenario: Scenario) -> None:
     """Run *scenario* on a virtual clock with two processes."""
 
     async def run() -> None:
-        async with SharedHarness(folder, processes=2, max_csv_size=100) as harness:
+        harness = SharedHarness(folder, processes=2, max_csv_size=100)
+        async with harness:
             await scenario(harness)
             assert harness.wrongs == []
 
@@ -49,7 +49,7 @@ async def ended(harness: SharedHarness, batch: Batch, within_s: float = 600) -> 
 
 async def running(harness: SharedHarness, batch: Batch) -> tuple[Process, Process]:
     """Return the process that has creates of the batch under way, which is asked, and the other."""
-    while not harness.creates_under_way:
+    while not harness.creates_under_way:  # noqa: ASYNC110 - the time is virtual
         await asyncio.sleep(0.01)
     harness.ask_who_creates()
     other = next(one for one in harness.processes if one is not harness.asked)
@@ -110,7 +110,7 @@ def test_a_process_that_slept_sends_nothing_of_what_another_took_over(
 ):
     async def scenario(harness: SharedHarness) -> None:
         batch = await harness.submit(csv_file(40))
-        sleeper, other = await running(harness, batch)
+        sleeper, _ = await running(harness, batch)
         sleeper.freeze()
         await asyncio.sleep(frozen_s)
         assert harness.observer.taken_over == {batch.id}
@@ -128,10 +128,26 @@ def test_a_process_that_slept_sends_nothing_of_what_another_took_over(
     play(tmp_path, scenario)
 
 
+def test_a_process_that_has_not_heard_yet_asks_before_it_sends(tmp_path: Path):
+    async def scenario(harness: SharedHarness) -> None:
+        batch = await harness.submit(csv_file(40))
+        runner, other = await running(harness, batch)
+        await asyncio.sleep(MINUTE_S - 2)
+        assert creates(harness) == 30  # the rest waits for the rate window
+
+        harness.forget(runner)
+        other.take(batch.id)
+
+        await assert_exactly_once(harness, await ended(harness, batch))
+        assert len([method for method, _ in runner.line.sent if method == "POST"]) == 30
+
+    play(tmp_path, scenario)
+
+
 def test_a_process_that_is_cut_off_goes_on_if_nobody_took_over(tmp_path: Path):
     async def scenario(harness: SharedHarness) -> None:
         batch = await harness.submit(csv_file(40))
-        runner, _ = await running(harness, batch)
+        await running(harness, batch)
         for process in harness.processes:
             process.cut_off(is_away=True)
         await asyncio.sleep(100)
@@ -147,7 +163,7 @@ def test_a_process_that_is_cut_off_goes_on_if_nobody_took_over(tmp_path: Path):
 def test_a_run_that_was_to_end_anyway_lets_go_of_a_lost_batch(tmp_path: Path):
     async def scenario(harness: SharedHarness) -> None:
         batch = await harness.submit(csv_file(20))
-        runner, other = await running(harness, batch)
+        runner, _ = await running(harness, batch)
         await harness.service.cancel(batch.id)
         runner.cut_off(is_away=True)
         await asyncio.sleep(SOON_S)
@@ -176,6 +192,22 @@ def test_a_cancel_that_was_confirmed_holds_at_whatever_moment_it_comes(tmp_path:
 
         stopped = await ended(harness, batch)
         assert (stopped.status, stopped.cancelled) == (BatchStatus.RESUMABLE, True)
+
+    play(tmp_path, scenario)
+
+
+def test_what_was_cancelled_before_anybody_took_it_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def scenario(harness: SharedHarness) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(harness, "offer", lambda _: None)
+            batch = await harness.submit(csv_file(20))
+            await harness.service.cancel(batch.id)
+
+        stopped = await ended(harness, batch, SOON_S)
+        assert (stopped.status, stopped.cancelled) == (BatchStatus.RESUMABLE, True)
+        assert creates(harness) == 0
 
     play(tmp_path, scenario)
 

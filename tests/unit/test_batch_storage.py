@@ -27,6 +27,7 @@ from services.storage.database import Database, SchemaMismatch, check_schema, mi
 from services.storage.json_files import JsonFiles
 from services.storage.postgres import LEASE_S, Claim, NotStored, PostgresBatches
 from services.storage.turns import Turns
+from tests.postgres import wait_until
 from tests.shared_harness import EMPTY, server
 from tests.unit.strategies import batches, batches_in_parts
 from tests.virtual_time import run_virtual
@@ -44,6 +45,8 @@ CREATE TABLE test_clock AS SELECT clock_timestamp() AS now;
 CREATE OR REPLACE FUNCTION hospital_bulk.clock() RETURNS timestamptz LANGUAGE sql
     AS 'SELECT now FROM public.test_clock';
 """
+# Statements that wait for what another one has locked.
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 Open = Callable[[], PostgresBatches]
 
@@ -277,24 +280,22 @@ class TestDocuments:
 
 
 class TestClaims:
-    def test_of_many_processes_one_gets_a_batch(self, open_storage: Open):
-        processes = [open_storage() for _ in range(8)]
-        for _ in range(5):
-            batch = a_batch()
-            processes[0].bring(batch)
-            ready = threading.Barrier(len(processes))
+    def test_of_many_processes_one_gets_a_batch(
+        self, open_storage: Open, url: str, database: Database
+    ):
+        processes = [open_storage() for _ in range(4)]
+        batch = a_batch(status=BatchStatus.RESUMABLE)
+        processes[0].bring(batch)
 
-            def claim(process: PostgresBatches, batch: Batch = batch) -> Claim | None:
-                ready.wait()  # noqa: B023 - of this round
-                return process.claim(batch.id)
+        with ThreadPoolExecutor(4) as threads, psycopg.connect(url) as door:
+            door.execute("SELECT FROM hospital_bulk.batches FOR UPDATE")
+            claiming = [threads.submit(one.claim, batch.id) for one in processes]
+            wait_until(lambda: database.read(WAITING) == [(4,)])
+            door.commit()  # all at once
+            claims = [one.result() for one in claiming]
 
-            with ThreadPoolExecutor(len(processes)) as threads:
-                claims = list(threads.map(claim, processes))
-
-            assert [Claim(is_clean=False, cancelled=False)] == [one for one in claims if one]
-            assert [process.holds(batch.id) for process in processes] == [
-                claim is not None for claim in claims
-            ]
+        assert [Claim(is_clean=True, cancelled=False)] == [one for one in claims if one]
+        assert [one.holds(batch.id) for one in processes] == [one is not None for one in claims]
 
     def test_what_was_let_go_may_be_claimed_at_once(self, open_storage: Open):
         first, second, batch = open_storage(), open_storage(), a_batch()
@@ -483,6 +484,7 @@ class TestCancelling:
 
         other.cancel(batch.id)
         holder.save(batch)  # it was on its way
+        assert stored(other, batch).cancelled
         holder.save(replace(batch, cancelled=True))
 
         holder.release(batch.id, is_clean=True)
