@@ -10,6 +10,7 @@ from uuid import UUID
 
 from models.batch import Batch
 from services import clock
+from services.peers import Lost
 from services.reasons import CannotContinue
 from services.settling import Settling
 
@@ -120,9 +121,10 @@ class Run:
     def stop(self, reason: CannotContinue) -> None:
         """Send no further row, and end every wait; what is under way keeps its outcome."""
         if self.stopped_by is None:
-            self.stopped_by = reason
             for wait in self.waits:
                 wait.reschedule(asyncio.get_running_loop().time())
+        if self.stopped_by is None or isinstance(reason, Lost):  # however it was to end
+            self.stopped_by = reason
 
     async def unless_stopped(self, waiting: Awaitable[T]) -> T:
         """Return what *waiting*, a wait or a question, returns; CannotContinue once stopped."""

@@ -80,7 +80,7 @@ class Claims:
         """
         with bound_contextvars(batch_id=str(batch.id)):
             task = asyncio.create_task(self._working(batch, work))
-            task.add_done_callback(partial(self._release, batch.id))
+            task.add_done_callback(partial(self._release, batch.id, work))
         self._work[batch.id] = task
         return task
 
@@ -130,7 +130,10 @@ class Claims:
         finally:
             await self._peers.release(batch, is_clean=is_clean)
 
-    def _release(self, batch_id: UUID, task: asyncio.Task[Any]) -> None:
+    def _release(
+        self, batch_id: UUID, work: Coroutine[Any, Any, Any], task: asyncio.Task[Any]
+    ) -> None:
+        work.close()  # it was never begun if the task was cancelled at once
         self._held.pop(batch_id, None)
         self._work.pop(batch_id, None)
         error = None if task.cancelled() else task.exception()

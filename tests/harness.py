@@ -170,6 +170,19 @@ class Harness:
                     task.cancel()
             await asyncio.sleep(0)
 
+    async def end(self) -> None:
+        """End whatever runs, as `kill` does."""
+        await self.kill()
+
+    @property
+    def services(self) -> list[BatchService]:
+        """Every process's."""
+        return [self.service]
+
+    @property
+    def creates_under_way(self) -> int:
+        return self.line.creates_under_way
+
     async def fault(self, kind: str, endpoint: str = "create", **rule: Any) -> None:
         """Add one fault to the directory; once, unless `times` says otherwise."""
         rules = (await self.control.get("/_directory/faults")).json()

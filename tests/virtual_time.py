@@ -7,9 +7,18 @@ import asyncio
 import math
 import selectors
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Held(Exception):
+    """Raised by work for a thread that is to be begun anew later, when *until* is done."""
+
+    def __init__(self, until: asyncio.Future[None]) -> None:
+        super().__init__()
+        self.until = until
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -68,11 +77,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self, executor: Any, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self.create_future()
+        self._work(future, partial(func, *args))
+        return future
+
+    def _work(self, future: asyncio.Future[T], work: Callable[[], T]) -> None:
         try:
-            future.set_result(func(*args))
+            future.set_result(work())
+        except Held as held:
+            held.until.add_done_callback(lambda _: self._work(future, work))
+        except asyncio.CancelledError:
+            future.cancel()
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
             future.set_exception(error)
-        return future
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

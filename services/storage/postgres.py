@@ -423,7 +423,7 @@ SELECT CASE WHEN version > %(since)s THEN head::text END,
 FROM hospital_bulk.batches WHERE id = %(id)s
 """
 
-_IS_THERE = "SELECT FROM hospital_bulk.batches WHERE id = %(id)s"
+_IS_THERE = "SELECT 1 FROM hospital_bulk.batches WHERE id = %(id)s"
 
 _BE_SEEN = """
 WITH old AS (

@@ -44,6 +44,7 @@ from directory.store import Hospital
 from models.batch import INTERRUPTED, Batch, BatchStatus
 from models.caller import ANYBODY
 from models.errors import BulkError
+from services.batch_service import BatchService
 from tests.harness import Harness
 from tests.virtual_time import VirtualTimeLoop
 
@@ -75,6 +76,13 @@ sizes = st.integers(1, 7)  # of files
 limits = st.sampled_from([1, 2, 2, 3])  # of directory batches, by the service
 MOST_IN_A_BATCH = 3  # by the directory
 any_batch = st.integers(0, 20)
+
+DIRECTORY = DirectorySettings(batch_limit=MOST_IN_A_BATCH)
+SETTINGS: dict[str, Any] = {
+    "directory_batch_limit": 2,
+    "progress_cleanup_hours": CLEANUP_HOURS,
+    "resumable_retention_hours": RETENTION_HOURS,
+}
 
 # What the directory may do at which endpoint. A late commit is within SETTLE_SECONDS: what comes
 # later than that nobody can see coming, and README says so.
@@ -117,13 +125,7 @@ class Histories(RuleBasedStateMachine):
         self.storage = self.folder / "batch_storage"
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.loop: VirtualTimeLoop = self.runner.get_loop()  # type: ignore[assignment]
-        self.harness = Harness(
-            self.storage,
-            DirectorySettings(batch_limit=MOST_IN_A_BATCH),
-            directory_batch_limit=2,
-            progress_cleanup_hours=CLEANUP_HOURS,
-            resumable_retention_hours=RETENTION_HOURS,
-        )
+        self.harness = self.make_harness()
         self.sent: list[Contents] = []  # of each upload, whatever became of it
         self.files: list[str] = []  # the same, to be sent again
         self.batch_of: dict[str, UUID] = {}  # of the name that each upload has
@@ -143,9 +145,12 @@ class Histories(RuleBasedStateMachine):
         self.changes: dict[UUID, list[tuple[list[UUID], int]]] = {}
         self.restarts = 0
         self.had: set[str] = set()
-        self.clients: set[asyncio.Task[Any]] = set()
+        self.clients: dict[asyncio.Task[Any], BatchService] = {}  # and whom each asked
         self.foreign: list[Hospital] = []
         self.do(self.begin())
+
+    def make_harness(self) -> Harness:
+        return Harness(self.storage, DIRECTORY, **SETTINGS)
 
     # What happens. Time passes only where a rule says so.
 
@@ -421,9 +426,11 @@ class Histories(RuleBasedStateMachine):
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         self.runner.run(work)
-        running = [batch for batch in self.contents if batch in self.harness.service._claims]
-        if len(running) > 1:
+        if sum(map(self.is_worked_on, self.contents)) > 1:
             self.had.add("overlap")
+
+    def is_worked_on(self, batch_id: UUID) -> bool:
+        return any(batch_id in service._claims for service in self.harness.services)
 
     async def begin(self) -> None:
         await self.harness.start()
@@ -431,7 +438,7 @@ class Histories(RuleBasedStateMachine):
 
     async def leave(self) -> None:
         self.set_disk_full(False)
-        await self.harness.kill()
+        await self.harness.end()
         self.harness.directory.desk.restart(0)
         await self.harness.wire.settle()
         await self.harness.control.aclose()
@@ -444,11 +451,11 @@ class Histories(RuleBasedStateMachine):
                 await work
 
         task = self.loop.create_task(call())
-        self.clients.add(task)
+        self.clients[task] = self.harness.service
         task.add_done_callback(self.answered)
 
     def answered(self, task: asyncio.Task[Any]) -> None:
-        self.clients.discard(task)
+        del self.clients[task]
         if not task.cancelled():
             task.result()
 
@@ -485,21 +492,25 @@ class Histories(RuleBasedStateMachine):
 
     async def resume_now(self, batch_id: UUID) -> None:
         self.cancelled.discard(batch_id)
+        await self.harness.service.refresh(batch_id)
         await self.harness.service.resume(batch_id)
 
     async def cancel_now(self, batch_id: UUID) -> None:
+        await self.harness.service.refresh(batch_id)
         await self.harness.service.cancel(batch_id)
         self.cancelled.add(batch_id)
         self.had.add("cancel")
 
     async def correct_now(self, batch_id: UUID, number: int) -> None:
         name = f"Hospital {batch_id}-{number} corrected"
+        await self.harness.service.refresh(batch_id)
         await self.harness.service.correct(batch_id, number, {"name": name})
         self.corrected[batch_id, number] = name
         self.had.add("correction")
 
     async def abandon_now(self, batch_id: UUID) -> None:
         self.asked_to_abandon.add(batch_id)
+        await self.harness.service.refresh(batch_id)
         await self.harness.service.abandon(batch_id)
         self.abandoned.add(batch_id)
         if self.part_rows[batch_id] is not None:
@@ -507,7 +518,7 @@ class Histories(RuleBasedStateMachine):
 
     async def until_a_create_is_under_way(self) -> None:
         for _ in range(100):
-            if self.harness.line.creates_under_way:
+            if self.harness.creates_under_way:
                 return
             await self.loop.turns(1)
 
@@ -532,8 +543,9 @@ class Histories(RuleBasedStateMachine):
         if self.harness.line.creates_under_way:
             self.had.add("kill between send and answer")
         self.note_activations_under_way()
-        for client in self.clients:
-            client.cancel()  # what serves it dies with the service
+        for client, service in self.clients.items():
+            if service is self.harness.service:
+                client.cancel()  # what serves it dies with the service
         await self.harness.kill()
         self.set_disk_full(False)
         await asyncio.sleep(down)
@@ -593,10 +605,7 @@ class Histories(RuleBasedStateMachine):
 
     def learn_of(self, batch: Batch) -> None:
         """Note a batch as it is now, and from now on at every change of it in this process."""
-        self.uploaded.setdefault(batch.id, contents(batch))
-        assert batch.idempotency_key is not None
-        assert self.batch_of.setdefault(batch.idempotency_key, batch.id) == batch.id
-        assert self.part_rows.setdefault(batch.id, batch.part_rows) == batch.part_rows
+        self.note(batch)
         watched = self.harness.service
 
         def look() -> None:
@@ -608,6 +617,12 @@ class Histories(RuleBasedStateMachine):
         if batch.id not in self.watched:
             self.watched.add(batch.id)
             watched.watch(batch.id, lambda _: look())
+
+    def note(self, batch: Batch) -> None:
+        self.uploaded.setdefault(batch.id, contents(batch))
+        assert batch.idempotency_key is not None
+        assert self.batch_of.setdefault(batch.idempotency_key, batch.id) == batch.id
+        assert self.part_rows.setdefault(batch.id, batch.part_rows) == batch.part_rows
         if batch.status is BatchStatus.COMPLETED and any(row.skipped for row in batch.rows):
             self.had.add("skipped row loaded past")
         if batch.parts > 1:
@@ -661,11 +676,11 @@ class Histories(RuleBasedStateMachine):
         self.set_disk_full(False)
         self.harness.wire.up = True
         self.harness.directory.desk.faults.replace([])
-        if self.clients:
-            await asyncio.wait(self.clients)
+        await self.clients_are_answered()
         for _ in range(ROUNDS):
             self.learn_of_batches()
             await self.everything_at_rest()
+            await self.harness.service.refresh_all()
             for batch in self.harness.service.resumable(ANYBODY):
                 await self.resume_now(batch.id)
             await self.harness.service.cleanup(ANYBODY)
@@ -682,9 +697,12 @@ class Histories(RuleBasedStateMachine):
         self.skipped_rows_are_never_sent()
         self.no_foreign_row_was_touched()
 
-    async def everything_at_rest(self) -> None:
+    async def clients_are_answered(self) -> None:
         if self.clients:
             await asyncio.wait(self.clients)
+
+    async def everything_at_rest(self) -> None:
+        await self.clients_are_answered()
         await asyncio.sleep(1)
         while len(self.harness.service._claims):
             await self.harness.service._claims.wait_for_all()
@@ -708,7 +726,7 @@ class Histories(RuleBasedStateMachine):
         await self.resume_now(batch.id)
         await self.everything_at_rest()
         self.learn_of_batches()
-        assert batch.status is BatchStatus.COMPLETED, batch.failure_reason
+        assert self.last_seen[batch.id] is BatchStatus.COMPLETED, batch.failure_reason
 
 
 def contents(batch: Batch) -> Contents:
@@ -721,20 +739,17 @@ def content(row: Hospital) -> Content:
 
 
 @pytest.fixture
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Histories by the hundred would log by the ten thousand lines."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.usefixtures("_quiet")
-def test_no_history_breaks_the_promise():
-    number = HISTORIES or 200
-    Histories.seen.clear()
-
+def try_histories(machine: type[Histories], number: int) -> None:
+    machine.seen.clear()
     run_state_machine_as_test(
-        Histories,
+        machine,
         settings=settings(
             max_examples=number,
             stateful_step_count=36,
@@ -744,6 +759,13 @@ def test_no_history_breaks_the_promise():
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.usefixtures("quiet")
+def test_no_history_breaks_the_promise():
+    number = HISTORIES or 200
+
+    try_histories(Histories, number)
 
     rare = {kind: Histories.seen[kind] for kind in WANTED if Histories.seen[kind] < AT_LEAST}
     assert not rare, f"of {number} histories too few had: {rare}"
