@@ -49,6 +49,9 @@ from services.watchers import Hear
 
 logger = get_logger(__name__)
 
+MOMENT_S = 2.0  # in which another process has stored an upload, or given up
+LOOK_AGAIN_S = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceRules:
@@ -191,15 +194,23 @@ class BatchService:
             if known is None:
                 try:
                     return Submission(await self._accept(upload, digest))
-                except AlreadyUploaded:  # to another process, in this very moment
-                    await self._peers.refresh_all()
-                    known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
-                    if known is None:
-                        raise StorageUnavailable from None
+                except AlreadyUploaded:
+                    known = await self._uploaded_elsewhere(upload.owner, upload.idempotency_key)
         if known.file_digest != digest:
             raise KeyReused
         logger.info("upload sent again", batch_id=str(known.id), status=known.status)
         return Submission(known, is_replay=True)
+
+    async def _uploaded_elsewhere(self, owner: str | None, key: str) -> Batch:
+        """Return the batch that another process takes under that name in this very moment."""
+        deadline_s = clock.now_s() + MOMENT_S
+        while clock.now_s() < deadline_s:
+            await self._peers.refresh_all()
+            known = self._tracker.uploaded_as(owner, key)
+            if known is not None:
+                return known
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise StorageUnavailable  # it may still be refused there
 
     async def _accept(self, upload: Upload, digest: str | None) -> Batch:
         self._check_room(upload.owner)

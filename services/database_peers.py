@@ -196,9 +196,14 @@ class DatabasePeers:
     async def _catch_up(self, batch_id: UUID) -> None:
         if batch_id not in self._publishing:
             await self.refresh(batch_id)
-        elif await off_loop(partial(self._storage.check, batch_id)):
-            batch = self._tracker.get(batch_id)
-            if not batch.cancelled:
+            return
+        batch = self._tracker.get(batch_id)
+        try:
+            is_cancelled = await off_loop(partial(self._storage.check, batch_id))
+        except LostBatch:
+            self._tracker.lose(batch)
+        else:
+            if is_cancelled and not batch.cancelled:
                 self._tracker.cancelled_elsewhere(batch)
 
     def _publish(self, batch: Batch, row: int | None) -> None:

@@ -134,7 +134,7 @@ class PostgresBatches:
             AlreadyUploaded: There is another of its owner and idempotency key.
             StorageError: It may be stored or not.
         """
-        self._insert(batch, holder=None, fence=0, is_clean=batch.status not in INTERRUPTED)
+        self._insert(batch, holder=None, fence=1, is_clean=batch.status not in INTERRUPTED)
 
     def _insert(self, batch: Batch, **how: Any) -> None:
         try:
@@ -176,7 +176,7 @@ class PostgresBatches:
 
     def check_writable(self) -> None:
         """Raise StorageError unless a batch could be stored now."""
-        if self._database.read("SELECT pg_is_in_recovery()") != [(False,)]:
+        if self._database.read(_IS_READ_ONLY) != [(False,)]:
             raise StorageError("the database takes no changes")
 
     def claim(self, batch_id: UUID) -> Claim | None:
@@ -231,8 +231,13 @@ class PostgresBatches:
         return bool(self._database.run(_CANCEL, **about))
 
     def versions(self) -> dict[UUID, int]:
-        """Return the version of every batch."""
-        return dict(self._database.read("SELECT id, version FROM hospital_bulk.batches"))
+        """Return the version of every batch, but of those that may still turn out to be refused."""
+        versions: dict[UUID, int] = dict(
+            self._database.read(_VERSIONS, me=self._me, lease_s=LEASE_S)
+        )
+        for batch_id in self._refused:
+            versions.pop(batch_id, None)
+        return versions
 
     def read(self, batch_id: UUID, since: int = 0) -> Stored | None:
         """Return what changed of a batch since a version; None if nothing did.
@@ -245,8 +250,9 @@ class PostgresBatches:
             NotStored: There is no such batch.
             StorageError: It cannot be read.
         """
-        found = self._database.read(_READ, id=batch_id, since=since)
-        if not found:
+        about = {"id": batch_id, "me": self._me, "lease_s": LEASE_S}
+        found = self._database.read(_READ, since=since, **about)
+        if not found or batch_id in self._refused:
             raise NotStored
         head, rows, version, cancelled, is_held, step, eta_s, age_s = found[0]
         if head is None:
@@ -269,15 +275,24 @@ class PostgresBatches:
             with contextlib.suppress(LostBatch):
                 self.delete(batch_id)
             self._refused.discard(batch_id)
-        held = [*self._holds, *self._claiming]
-        self._database.run(_GIVE_UP, me=self._me, held=held)
+        self._give_up_strays()
         self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
+
+    def _give_up_strays(self) -> None:
+        mine = self._database.read(_MINE, me=self._me)
+        held = {
+            *self._holds,
+            *self._claiming,
+        }  # looked at after it: what is claimed meanwhile stays
+        for batch_id, fence in mine:
+            if batch_id not in held:
+                self._database.run(_GIVE_UP, id=batch_id, me=self._me, fence=fence)
 
     def leave(self) -> None:
         """Show that this process is gone: what it held may be taken at once."""
         self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
 
-    def left_over(self, lease_s: float) -> list[UUID]:
+    def left_over(self, lease_s: float = LEASE_S) -> list[UUID]:
         """Return the unfinished batches of this directory that nobody holds, or is to take.
 
         Args:
@@ -369,9 +384,13 @@ _IS_FREE = """
 (holder IS NULL OR NOT EXISTS (
     SELECT FROM hospital_bulk.processes
     WHERE processes.id = holder
-    AND seen_at > hospital_bulk.clock() - make_interval(secs => %(lease_s)s)
+    AND abs(extract(epoch FROM hospital_bulk.clock() - seen_at)) < %(lease_s)s
 ))
 """
+
+# Of one that its process still holds since the upload, the client was not told yet: nobody else
+# may tell that it was accepted.
+_IS_ACCEPTED = f"(fence <> 1 OR holder = %(me)s OR {_IS_FREE})"
 
 _CLAIM = f"""
 WITH before AS (
@@ -395,9 +414,11 @@ WITH released AS (
 SELECT version, {_TELL} FROM released
 """
 
+_MINE = "SELECT id, fence FROM hospital_bulk.batches WHERE holder = %(me)s"
+
 _GIVE_UP = """
 UPDATE hospital_bulk.batches SET holder = NULL, version = version + 1
-WHERE holder = %(me)s AND id <> ALL(%(held)s)
+WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
 """
 
 _CHECK = """
@@ -414,13 +435,19 @@ WITH cancelled AS (
 SELECT {_TELL} FROM cancelled
 """
 
-_READ = """
+_VERSIONS = f"SELECT id, version FROM hospital_bulk.batches WHERE {_IS_ACCEPTED}"
+
+_READ = f"""
 SELECT CASE WHEN version > %(since)s THEN head::text END,
     (SELECT array_agg(document::text ORDER BY number) FROM hospital_bulk.rows
         WHERE batch_id = batches.id AND rows.version > %(since)s),
     version, cancelled, holder IS NOT NULL, step, eta_s,
     extract(epoch FROM hospital_bulk.clock() - saved_at)::double precision
-FROM hospital_bulk.batches WHERE id = %(id)s
+FROM hospital_bulk.batches WHERE id = %(id)s AND {_IS_ACCEPTED}
+"""
+
+_IS_READ_ONLY = """
+SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean
 """
 
 _IS_THERE = "SELECT 1 FROM hospital_bulk.batches WHERE id = %(id)s"

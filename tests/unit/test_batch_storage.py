@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -125,12 +126,14 @@ class Kept:
 
     Attributes:
         hold: Become the one that may write a batch.
+        accept: Let others know of a batch that was added.
         load: Returns what another process would find.
         break_it: Have nothing be written any more.
     """
 
     storage: BatchStorage
     hold: Callable[[UUID], object]
+    accept: Callable[[UUID], object]
     load: Callable[[], list[Batch]]
     break_it: Callable[[], None]
 
@@ -147,7 +150,7 @@ def on_files(folder: Path) -> Kept:
         # A second one, as a successor would have; it changes nothing.
         return JsonFiles(folder).load()
 
-    return Kept(files, lambda _: None, load, files.close)
+    return Kept(files, lambda _: None, lambda _: None, load, files.close)
 
 
 def on_postgres(database: Database, url: str) -> Kept:
@@ -160,7 +163,8 @@ def on_postgres(database: Database, url: str) -> Kept:
         found = [(batch_id, other.read(batch_id)) for batch_id in other.versions()]
         return [replace(one.head, rows=Rows(one.rows)) for _, one in found if one]
 
-    return Kept(storage, storage.claim, load, own.close)
+    accept = partial(storage.release, is_clean=True)
+    return Kept(storage, storage.claim, accept, load, own.close)
 
 
 @pytest.fixture(params=["files", "postgres"])
@@ -183,6 +187,7 @@ def batch(request: pytest.FixtureRequest) -> Batch:
 class TestBothWays:
     def test_what_was_added_is_found_the_same(self, kept: Kept, batch: Batch):
         kept.storage.add(batch)
+        kept.accept(batch.id)
 
         assert [batch] == kept.load()
 
@@ -539,6 +544,23 @@ class TestNamesOfUploads:
 
 
 class TestReading:
+    def test_others_know_of_a_batch_when_its_client_may_be_told(
+        self, open_storage: Open, database: Database
+    ):
+        adder, other, batch, dropped = open_storage(), open_storage(), a_batch(), a_batch()
+        adder.add(batch)
+        adder.add(dropped)
+        assert batch.id in adder.versions()
+        assert other.versions() == {}
+        with pytest.raises(NotStored):
+            other.read(batch.id)
+
+        adder.release(batch.id, is_clean=True)
+        assert set(other.versions()) == {batch.id}
+        pass_time(database, LEASE_S + 1)  # the adder was killed before it told
+
+        assert set(other.versions()) == {batch.id, dropped.id}
+
     def test_only_what_changed_since_is_read(self, open_storage: Open):
         holder, reader, batch = open_storage(), open_storage(), in_parts()
         holder.bring(batch)
