@@ -12,17 +12,15 @@ from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Ledger
 from chaos.schedule import (
-    Bounce,
     Faults,
     Forgetting,
-    FullDisk,
     Sleep,
     Step,
     Strangers,
     Timed,
     Upload,
 )
-from chaos.service import Service
+from chaos.system import System
 from chaos.upstream import Upstream
 
 # Rules that nobody met yet stay, up to so many in force: a batch that meets many faults at once is
@@ -38,7 +36,7 @@ class Trouble:
     def __init__(
         self,
         steps: Sequence[Timed],
-        service: Service,
+        service: System,
         upstream: Upstream,
         clients: Clients,
         inspector: Inspector,
@@ -83,17 +81,13 @@ class Trouble:
                 await self._clients.upload(step)
             case Faults(rules):
                 await self._misbehave(rules)
-            case Bounce():
-                await self._service.bounce(step)
-            case FullDisk():
-                await self._service.fill_disk(step)
             case Forgetting() | Sleep() | Strangers():
                 if self._directory.locked():
                     return self._journal.note(f"directory: busy, left alone: {step}")
                 async with self._directory:
                     await self._befall(step)
             case _:
-                assert_never(step)
+                await self._service.befall(step)
 
     async def _befall(self, step: Forgetting | Sleep | Strangers) -> None:
         match step:

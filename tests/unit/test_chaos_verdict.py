@@ -10,8 +10,8 @@ import pytest
 
 from chaos.files import UNSOUND_PHONE, Content, contents, corrected, csv_of, file_name, is_sound
 from chaos.journal import Journal
-from chaos.ledger import HANDLED_S, UNCHECKED_S, Entry, Ledger, Seen
-from chaos.scale import RETENTION_S
+from chaos.ledger import Entry, Ledger, Seen
+from chaos.scale import ALONE, RETENTION_S
 from chaos.schedule import Faults, Manner, Upload, schedule
 from chaos.table import Deed, Result, lines
 from chaos.verdict import Answer, Due, Finding, Standing, Wrong, due, judge
@@ -235,7 +235,7 @@ def test_a_batch_that_completes_after_the_directory_forgot_is_due(ledger: Ledger
     begun(ledger)
     ledger.forgotten(200.0)
 
-    ledger.see_kept([seen("completed", 200.0 + UNCHECKED_S + 0.1)], 300.0)
+    ledger.see_kept([seen("completed", 200.0 + ALONE.unchecked_s + 0.1)], 300.0)
 
     assert due(standing(ledger), final=False) is Due.WHOLE
 
@@ -328,8 +328,8 @@ def test_an_unknown_upload_counts_as_handled_after_a_while(ledger: Ledger):
     entry = begun(ledger)
     ledger.answered(entry, Answer.UNKNOWN, 100.0)
 
-    assert not standing(ledger, 100.0 + HANDLED_S - 0.1).handled
-    assert standing(ledger, 100.0 + HANDLED_S + 0.1).handled
+    assert not standing(ledger, 100.0 + ALONE.handled_s - 0.1).handled
+    assert standing(ledger, 100.0 + ALONE.handled_s + 0.1).handled
 
 
 # Cancels: told, they hold until somebody resumes.
@@ -391,7 +391,7 @@ def test_a_cancelled_batch_may_go_on_once_a_resume_was_sent(ledger: Ledger, canc
         (True, 200.1, True),
         (True, 199.9, False),
         (False, 200.1, False),  # the resume may still be carried out
-        (False, 200.1 + HANDLED_S, True),
+        (False, 200.1 + ALONE.handled_s, True),
     ],
 )
 def test_a_cancel_that_a_resume_may_have_overtaken_promises_nothing(

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests and for the chaos: started, crashed, frozen, thrown away.
 
-`python -m tests.postgres` starts one by hand. Nothing here depends on pytest.
+`python -m scripts.postgres` starts one by hand. Nothing here depends on pytest.
 """
 
 import ctypes

@@ -1,0 +1,135 @@
+"""Several processes of the service on one database, with a proxy in front: see `system.System`."""
+
+from asyncio import gather
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from random import Random
+
+import httpx
+
+from chaos.database import SharedDatabase
+from chaos.journal import Journal
+from chaos.ledger import Ledger, Seen
+from chaos.member import Member
+from chaos.scale import SERVICE, SEVERAL
+from chaos.schedule import DatabaseAway, End, Freeze, Restart, Step
+
+SERVES = ("web", "front")
+ROLES = ("web", "worker", "front")  # a front serves, and runs no batches
+
+
+class Company:
+    """The processes and their database.
+
+    Args:
+        names: What the processes are called; the first word is their role.
+        ports: Where they serve.
+    """
+
+    url = "http://proxy"
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        ports: Sequence[int],
+        directory_url: str,
+        ledger: Ledger,
+        journal: Journal,
+        luck: Random,
+    ) -> None:
+        self._luck = luck
+        self._database = SharedDatabase(folder, ledger, journal)
+        settings = SERVICE | {
+            "hospital_api_base_url": directory_url,
+            "database_url": self._database.url,
+            "progress_cleanup_hours": SEVERAL.cleanup_age_s / 3600,
+            "resumable_retention_hours": SEVERAL.retention_s / 3600,
+        }
+        environment = {name.upper(): str(value) for name, value in settings.items()}
+        self._members = [
+            Member(
+                name,
+                port if name.startswith(SERVES) else None,
+                environment | {"RUN_BATCHES": str(not name.startswith("front")).lower()},
+                folder / f"{name.replace(' ', '-')}.log",
+                journal,
+                ledger,
+                luck,
+            )
+            for name, port in zip(names, ports, strict=True)
+        ]
+        self.counts = self._database.counts
+        self.failures: list[str] = []
+        for member in self._members:
+            member.counts, member.failures = self.counts, self.failures
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        return Proxy([member for member in self._members if member.url], self._luck)
+
+    async def start(self) -> None:
+        await self._database.start()
+        await gather(*(member.start() for member in self._members))
+
+    async def befall(self, step: Step) -> None:
+        match step:
+            case Restart():
+                await self._members[step.process].restart(step)
+            case Freeze():
+                await self._members[step.process].freeze(step)
+            case DatabaseAway():
+                await self._database.be_away(step)
+            case _:
+                raise AssertionError(step)
+
+    async def end_one(self, end: End, why: str, batch_id: str | None) -> None:
+        """End the one that works on the batch, or any."""
+        at_work = [member for member in self._members if member.works_on(batch_id)]
+        await self._luck.choice(at_work or self._members).end_at_once(end, why)
+
+    async def restart_plainly(self) -> None:
+        """Have every process serve that does not; nobody restarts the others.
+
+        So that what one of them has got wrong is seen.
+        """
+        async with self.readable():
+            await gather(*(member.restart_if_down() for member in self._members))
+
+    def readable(self) -> AbstractAsyncContextManager[None]:
+        return self._database.readable()
+
+    def kept(self) -> list[Seen]:
+        return self._database.kept()
+
+    async def close(self) -> None:
+        try:
+            await gather(*(member.close() for member in self._members))
+        finally:
+            await self._database.close()
+
+
+def names_of(processes: int) -> list[str]:
+    """Return what so many processes are called."""
+    return [f"{ROLES[number % len(ROLES)]} {number + 1}" for number in range(processes)]
+
+
+class Proxy(httpx.AsyncBaseTransport):
+    """Takes each request to a process that is up, or to another if there is no connection."""
+
+    def __init__(self, members: Sequence[Member], luck: Random) -> None:
+        self._members = members
+        self._luck = luck
+        self._way = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits())
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        up = [member for member in self._members if member.is_up]
+        for member in self._luck.sample(up, len(up)):
+            there = httpx.URL(member.url)
+            request.url = request.url.copy_with(host=there.host, port=there.port)
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await self._way.handle_async_request(request)
+        raise httpx.ConnectError("no process is up", request=request)
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
