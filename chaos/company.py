@@ -1,6 +1,7 @@
 """Several processes of the service on one database, with a proxy in front: see `system.System`."""
 
-from asyncio import gather
+import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from chaos.member import Member
 from chaos.scale import SERVICE, SEVERAL
 from chaos.schedule import DatabaseAway, End, Freeze, Restart, Step
 
+AGREED_S = 10.0  # to forget an old batch at the very end takes a moment, too
 SERVES = ("web", "front")
 ROLES = ("web", "worker", "front")  # a front serves, and runs no batches
 
@@ -70,7 +72,7 @@ class Company:
 
     async def start(self) -> None:
         await self._database.start()
-        await gather(*(member.start() for member in self._members))
+        await asyncio.gather(*(member.start() for member in self._members))
 
     async def befall(self, step: Step) -> None:
         match step:
@@ -94,7 +96,7 @@ class Company:
         So that what one of them has got wrong is seen.
         """
         async with self.readable():
-            await gather(*(member.restart_if_down() for member in self._members))
+            await asyncio.gather(*(member.restart_if_down() for member in self._members))
 
     def readable(self) -> AbstractAsyncContextManager[None]:
         return self._database.readable()
@@ -102,11 +104,38 @@ class Company:
     def kept(self) -> list[Seen]:
         return self._database.kept()
 
+    async def compare_views(self) -> None:
+        for member in self._members:
+            if member.url:
+                self.failures += [f"{member.name}: {wrong}" for wrong in await self._views(member)]
+
+    async def _views(self, member: Member) -> list[str]:
+        """Return what a process tells otherwise than it is kept, for longer than it may."""
+        deadline_s = time.monotonic() + AGREED_S
+        async with httpx.AsyncClient(base_url=member.url, trust_env=False) as client:
+            while True:
+                wrong = [
+                    f"tells of batch {seen.batch_id}: {told}, it is {seen.status}"
+                    for seen in self.kept()
+                    if (told := await _told(client, seen.batch_id)) != seen.status
+                ]
+                if not wrong or time.monotonic() >= deadline_s:
+                    return wrong
+                await asyncio.sleep(0.3)
+
     async def close(self) -> None:
         try:
-            await gather(*(member.close() for member in self._members))
+            await asyncio.gather(*(member.close() for member in self._members))
         finally:
             await self._database.close()
+
+
+async def _told(client: httpx.AsyncClient, batch_id: str) -> str:
+    try:
+        answer = await client.get(f"/hospitals/progress/{batch_id}")
+        return str(answer.json()["status"])  # of a problem it is the HTTP status
+    except httpx.HTTPError as error:
+        return f"nothing ({type(error).__name__})"
 
 
 def names_of(processes: int) -> list[str]:

@@ -23,7 +23,7 @@ async def heal(service: System, upstream: Upstream, journal: Journal) -> None:
 
 
 async def settle(
-    requests: Requests, inspector: Inspector, ledger: Ledger, journal: Journal
+    service: System, requests: Requests, inspector: Inspector, ledger: Ledger, journal: Journal
 ) -> None:
     """Resume, correct and abandon until nothing is left to do, or the deadline has passed."""
     deadline_s = time.monotonic() + DEADLINE_S
@@ -37,6 +37,7 @@ async def settle(
     for entry in ledger.entries:  # what the service says now, not only what its checkpoints say
         if entry.kept:
             await requests.ask(entry)
+    await service.compare_views()
     journal.note("the end: every batch is at rest")
 
 

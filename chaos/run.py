@@ -23,6 +23,7 @@ from chaos.system import System
 from chaos.table import Deed, Result, due_of
 from chaos.trouble import Trouble
 from chaos.upstream import Upstream
+from chaos.verdict import Answer
 from scripts.processes import DidNotStart
 
 LOOK_EVERY_S = 0.5
@@ -88,7 +89,7 @@ async def _run(
             _looking(inspector),
         )
         await heal(service, upstream, journal)
-        await settle(requests, inspector, ledger, journal)
+        await settle(service, requests, inspector, ledger, journal)
         await inspector.inspect(final=True)
     except* DidNotStart as group:
         broken += [str(error) for error in group.exceptions]
@@ -143,6 +144,9 @@ def _counted(ledger: Ledger, due: Iterable[str], *counted: Counter[str]) -> dict
         entry.status == "completed" and entry.undecided for entry in entries
     )
     counts["batches with a damaged checkpoint (apart)"] = sum(entry.damaged for entry in entries)
+    counts["uploads refused, loaded all the same"] = sum(
+        entry.answer is Answer.REFUSED and entry.status == "completed" for entry in entries
+    )
     counts[Deed.RETENTIONS] = sum(entry.retained for entry in entries)
     return counts
 

@@ -43,6 +43,9 @@ class Service(Process):
     def kept(self) -> list[Seen]:
         return self.checkpoints.kept(self._ledger.batch_ids)
 
+    async def compare_views(self) -> None:
+        """There is one process, and it has been asked."""
+
     async def befall(self, step: Step) -> None:
         match step:
             case Bounce():

@@ -44,5 +44,8 @@ class System(Protocol):
     def kept(self) -> list[Seen]:
         """Return every batch that it keeps, while that is `readable`."""
 
+    async def compare_views(self) -> None:
+        """Note a failure for each process that tells of a batch otherwise than it is kept."""
+
     async def close(self) -> None:
         """End it, whatever it does."""

@@ -6,13 +6,15 @@ import sys
 import time
 from pathlib import Path
 
-from chaos.table import Deed
+from chaos.company import names_of
+from chaos.table import Deed, due_of
 from scripts.processes import ROOT
 from tests.e2e.conftest import wait_until
 
 
-def start(folder: Path, minutes: float) -> subprocess.Popen[str]:
+def start(folder: Path, minutes: float, *more: str) -> subprocess.Popen[str]:
     options = ["--minutes", str(minutes), "--seed", "7", "--least", "0", "--folder", str(folder)]
+    options += more
     return subprocess.Popen(
         [sys.executable, "-m", "chaos", *options],
         cwd=ROOT,
@@ -30,6 +32,16 @@ def test_a_short_run_ends_with_every_row_once_and_active(tmp_path: Path):
     assert run.returncode == 0, output
     assert "It held." in output
     assert all(deed in output for deed in Deed)
+
+
+def test_a_short_run_of_several_processes_ends_with_every_row_once_and_active(tmp_path: Path):
+    run = start(tmp_path, 0.2, "--processes", "3")
+
+    output, _ = run.communicate(timeout=300)
+
+    assert run.returncode == 0, output
+    assert "It held." in output
+    assert all(deed in output for deed in due_of(names_of(3)))
 
 
 def test_ctrl_c_ends_a_run_and_leaves_no_process_behind(tmp_path: Path):
