@@ -145,4 +145,4 @@ class Clients:
             self._busy.discard(batch_id)
 
     async def _end(self, end: End, entry: Entry) -> None:
-        await self._service.end_one(end, "right after an answer", entry.batch_id)
+        await self._service.end_after_answer(end, entry.batch_id)

@@ -13,10 +13,13 @@ from chaos.database import SharedDatabase
 from chaos.journal import Journal
 from chaos.ledger import Ledger, Seen
 from chaos.member import Member
+from chaos.process import AFTER_ANSWER
 from chaos.scale import SERVICE, SEVERAL
 from chaos.schedule import DatabaseAway, End, Freeze, Restart, Step
 
 AGREED_S = 10.0  # to forget an old batch at the very end takes a moment, too
+# More would leave none of them enough time to take a batch over, and to be frozen.
+ENDED_AFTER_ANSWER = 0.3
 SERVES = ("web", "front")
 ROLES = ("web", "worker", "front")  # a front serves, and runs no batches
 
@@ -89,6 +92,10 @@ class Company:
         """End the one that works on the batch, or any."""
         at_work = [member for member in self._members if member.works_on(batch_id)]
         await self._luck.choice(at_work or self._members).end_at_once(end, why)
+
+    async def end_after_answer(self, end: End, batch_id: str | None) -> None:
+        if self._luck.random() < ENDED_AFTER_ANSWER:
+            await self.end_one(end, AFTER_ANSWER, batch_id)
 
     async def restart_plainly(self) -> None:
         """Have every process serve that does not; nobody restarts the others.

@@ -16,6 +16,7 @@ from chaos.schedule import End
 from scripts.processes import ROOT, DidNotStart
 
 START_S = 60.0  # most that a start may take, on a machine that has much else to do
+AFTER_ANSWER = "right after an answer"
 EXITS = (0, -signal.SIGTERM, -signal.SIGKILL)
 
 

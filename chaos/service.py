@@ -13,7 +13,7 @@ from chaos.checkpoints import Checkpoints
 from chaos.child import Child
 from chaos.journal import Journal
 from chaos.ledger import Ledger, Seen
-from chaos.process import Process
+from chaos.process import AFTER_ANSWER, Process
 from chaos.scale import SERVICE
 from chaos.schedule import Bounce, End, FullDisk, Step
 
@@ -57,6 +57,9 @@ class Service(Process):
 
     async def end_one(self, end: End, why: str, batch_id: str | None) -> None:
         await self.end_at_once(end, why)
+
+    async def end_after_answer(self, end: End, batch_id: str | None) -> None:
+        await self.end_one(end, AFTER_ANSWER, batch_id)
 
     async def bounce(self, bounce: Bounce) -> None:
         """End it and start it again; not while it is being started already."""

@@ -35,6 +35,9 @@ class System(Protocol):
     async def end_one(self, end: End, why: str, batch_id: str | None) -> None:
         """End a process now, that which works on a batch if one is named, and start it again."""
 
+    async def end_after_answer(self, end: End, batch_id: str | None) -> None:
+        """Do the same after it has told something of a batch."""
+
     async def restart_plainly(self) -> None:
         """End every disturbance, and have all of it serve."""
 
