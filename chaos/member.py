@@ -27,6 +27,7 @@ TOLD = {
     "another process goes on with the batch": SharedDeed.LOST,
 }
 NO_DATABASE = "DATABASE_URL cannot be"
+AGAIN_S = 0.3
 REMEMBERED = 5  # batches
 
 
@@ -127,6 +128,13 @@ class Member(Process):
     @property
     def _may_give_up(self) -> bool:
         return self._had_no_database
+
+    async def _has_given_up(self, child: Child) -> bool:
+        """Whoever looks after it starts it again, whatever it died of."""
+        if not await super()._has_given_up(child):
+            self._fail(f"{self.name} {child.pid} ended by itself while it started")
+        await asyncio.sleep(AGAIN_S)
+        return True
 
     def _signal(self, child: Child, end: End, when: str) -> bool:
         is_sent = super()._signal(child, end, when)
