@@ -5,7 +5,7 @@ import contextlib
 import re
 import signal
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable
 from pathlib import Path
 from random import Random
@@ -22,10 +22,9 @@ WORKING_S = 4.0  # for so long it is waited for work on a batch
 MOMENT_S = 0.12  # then up to so long: a little more than a create takes
 WORKING = re.compile(r"looked|row sent|activating|copy deleted")
 BATCH = re.compile(r"batch_id=([0-9a-f-]{36})")
-TOLD = {
-    "batch is left over: it goes on": SharedDeed.LEFT_OVER,
-    "another process goes on with the batch": SharedDeed.LOST,
-}
+LEFT_OVER = "batch is left over: it goes on"
+LOST = "another process goes on with the batch"
+LOST_IN_VAIN = 6  # times that a process notices it of one batch: it does not let go
 NO_DATABASE = "DATABASE_URL cannot be"
 AGAIN_S = 0.3
 REMEMBERED = 5  # batches
@@ -59,6 +58,7 @@ class Member(Process):
         self._luck = luck
         self._works = asyncio.Event()
         self._works_on: OrderedDict[str, None] = OrderedDict()
+        self._losses: Counter[str] = Counter()
         self._had_no_database = False
 
     def works_on(self, batch_id: str | None) -> bool:
@@ -123,6 +123,7 @@ class Member(Process):
 
     async def _spawn(self) -> Child:
         self._had_no_database = False
+        self._losses.clear()
         return await super()._spawn()
 
     @property
@@ -145,15 +146,23 @@ class Member(Process):
     def _notice(self, line: str) -> None:
         super()._notice(line)
         self._had_no_database |= NO_DATABASE in line
-        for told, deed in TOLD.items():
-            self.counts[deed] += told in line
+        about = BATCH.search(line)
+        self.counts[SharedDeed.LEFT_OVER] += LEFT_OVER in line
+        if about and LOST in line:
+            self._note_loss(about[1])
         if WORKING.search(line):
             self._works.set()
-        if about := BATCH.search(line):
+        if about:
             self._works_on[about[1]] = None
             self._works_on.move_to_end(about[1])
             if len(self._works_on) > REMEMBERED:
                 self._works_on.popitem(last=False)
+
+    def _note_loss(self, batch_id: str) -> None:
+        self.counts[SharedDeed.LOST] += 1
+        self._losses[batch_id] += 1
+        if self._losses[batch_id] == LOST_IN_VAIN:
+            self._fail(f"{self.name} does not let go of batch {batch_id}, which it has lost")
 
 
 async def _within(seconds: float, something: Awaitable[object]) -> bool:

@@ -48,6 +48,8 @@ class Requests:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
+        # Of several processes one that knows nothing of a batch may not reach their database.
+        self._no_progress = (404, 503) if transport else (404,)
         self._ledger = ledger
         self._journal = journal
         self._http = httpx.AsyncClient(
@@ -161,7 +163,7 @@ class Requests:
                 progress: dict[str, Any] = answer.json()
                 self._see(progress, entry)
                 return progress
-            if answer.status_code != 404:  # cleaned up or abandoned meanwhile
+            if answer.status_code not in self._no_progress:  # cleaned up or abandoned meanwhile
                 self._odd(f"progress of {entry.batch_id}", answer)
         return None
 

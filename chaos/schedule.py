@@ -360,13 +360,13 @@ def _full_disks(luck: Random) -> Iterator[tuple[float, FullDisk]]:
 def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
     at_s = 1.0 + process
     while True:
-        at_s += luck.choice((luck.uniform(5.0, 10.0), luck.uniform(14.0, 24.0)))  # calm spells
+        at_s += luck.choice((luck.uniform(5.0, 10.0), luck.uniform(12.0, 20.0)))  # calm spells
         in_start = luck.choice((0, 0, 0, 0, 1, 2))
         yield (
             at_s,
             Restart(
                 process,
-                end=End(by_kill=luck.random() < 0.6),
+                end=End(by_kill=luck.random() < 0.5),
                 down_s=luck.choice((0.0, 0.0, luck.uniform(0.0, 1.5), luck.uniform(5.0, 8.0))),
                 starts_cut_short=tuple(
                     End(by_kill=luck.random() < 0.7, after_s=luck.uniform(0.0, 2.0))

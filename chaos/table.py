@@ -52,7 +52,7 @@ def due_of(processes: Sequence[str]) -> dict[str, float]:
     if processes:
         due |= dict.fromkeys(SharedDeed, 0.5)
         due |= {
-            ends_of(name, by_kill=by_kill): 0.5 for name in processes for by_kill in (True, False)
+            ends_of(name, by_kill=by_kill): 0.3 for name in processes for by_kill in (True, False)
         }
         due |= {times_away(how): 0.3 for how in Outage}
     return due
