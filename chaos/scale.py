@@ -22,7 +22,8 @@ LATE_S = 1.0
 
 # The service's own, not to be set: a process that was not seen for so long lost its batches.
 LEASE_S = 6.0
-FROZEN_S = 9.0  # at most is a process frozen
+# At most is a process frozen; long enough for another to bring its batches to their ends meanwhile.
+FROZEN_S = 14.0
 AWAY_S = 5.0  # at most is the database away, its restart included
 
 # A SIGTERM'd service has its grace, and this to write its last checkpoints or to finish starting.

@@ -381,7 +381,7 @@ def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
 def _freezes(process: int, luck: Random) -> Iterator[tuple[float, Freeze]]:
     at_s = 3.0 + process
     while True:
-        at_s += luck.uniform(8.0, 22.0)
+        at_s += luck.uniform(10.0, 24.0)
         seconds = luck.choice((luck.uniform(0.2, 4.0), luck.uniform(LEASE_S + 1.0, FROZEN_S)))
         yield at_s, Freeze(process, seconds, sending=luck.random() < 0.7)
 
