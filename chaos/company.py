@@ -14,7 +14,7 @@ from chaos.journal import Journal
 from chaos.ledger import Ledger, Seen
 from chaos.member import Member
 from chaos.process import AFTER_ANSWER
-from chaos.scale import SERVICE, SEVERAL
+from chaos.scale import SERVICE, SEVERAL, SHARED_MARGIN_S
 from chaos.schedule import DatabaseAway, End, Freeze, Restart, Step
 
 AGREED_S = 10.0  # to forget an old batch at the very end takes a moment, too
@@ -49,6 +49,7 @@ class Company:
         settings = SERVICE | {
             "hospital_api_base_url": directory_url,
             "database_url": self._database.url,
+            "rate_limit_margin_seconds": SHARED_MARGIN_S,
             "progress_cleanup_hours": SEVERAL.cleanup_age_s / 3600,
             "resumable_retention_hours": SEVERAL.retention_s / 3600,
         }
@@ -62,13 +63,19 @@ class Company:
                 journal,
                 ledger,
                 luck,
+                self._refused,
             )
             for name, port in zip(names, ports, strict=True)
         ]
         self.counts = self._database.counts
         self.failures: list[str] = []
+        self.visited_until_s = 0.0
         for member in self._members:
             member.counts, member.failures = self.counts, self.failures
+
+    def _refused(self) -> None:
+        if time.monotonic() > self.visited_until_s:
+            self.counts["creates refused for their rate, without strangers"] += 1
 
     def transport(self) -> httpx.AsyncBaseTransport:
         return Proxy([member for member in self._members if member.url], self._luck)

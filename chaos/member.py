@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 
@@ -35,6 +35,7 @@ class Member(Process):
 
     Args:
         luck: At which moment of its work it is disturbed.
+        refused: Called for each create that was refused for its rate.
 
     Attributes:
         is_up: It serves, and is not frozen.
@@ -51,11 +52,13 @@ class Member(Process):
         journal: Journal,
         ledger: Ledger,
         luck: Random,
+        refused: Callable[[], None],
     ) -> None:
         super().__init__(name, port, environment, log, journal)
         self.is_up = False
         self._ledger = ledger
         self._luck = luck
+        self._refused = refused
         self._works = asyncio.Event()
         self._works_on: OrderedDict[str, None] = OrderedDict()
         self._losses: Counter[str] = Counter()
@@ -148,6 +151,8 @@ class Member(Process):
         self._had_no_database |= NO_DATABASE in line
         about = BATCH.search(line)
         self.counts[SharedDeed.LEFT_OVER] += LEFT_OVER in line
+        if "outcome=RateLimited" in line:
+            self._refused()
         if about and LOST in line:
             self._note_loss(about[1])
         if WORKING.search(line):

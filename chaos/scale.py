@@ -24,6 +24,8 @@ LATE_S = 1.0
 LEASE_S = 6.0
 # At most is a process frozen; long enough for another to bring its batches to their ends meanwhile.
 FROZEN_S = 14.0
+# A turn of the shared pacing is used within 0.3 s: really 1, as it is for one process.
+SHARED_MARGIN_S = 0.4
 AWAY_S = 5.0  # at most is the database away, its restart included
 
 # A SIGTERM'd service has its grace, and this to write its last checkpoints or to finish starting.

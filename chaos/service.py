@@ -32,6 +32,7 @@ class Service(Process):
         super().__init__("service", port, environment, folder / "service.log", journal)
         self._ledger = ledger
         self._file_limit: int | None = None
+        self.visited_until_s = 0.0
 
     def transport(self) -> httpx.AsyncBaseTransport | None:
         return None

@@ -17,11 +17,13 @@ class System(Protocol):
         url: Where clients find it.
         counts: What was done to it.
         failures: What it did that it never may, in words.
+        visited_until_s: Until when strangers may use up the directory's budget (monotonic).
     """
 
     url: str
     counts: Counter[str]
     failures: list[str]
+    visited_until_s: float
 
     def transport(self) -> httpx.AsyncBaseTransport | None:
         """Return what takes clients' requests to it; None: the usual way."""

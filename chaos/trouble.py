@@ -1,6 +1,7 @@
 """Carries out the schedule on the service and the directory."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -11,6 +12,7 @@ from chaos.files import Content
 from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Ledger
+from chaos.scale import PERIOD_S
 from chaos.schedule import (
     Faults,
     Forgetting,
@@ -127,7 +129,7 @@ class Trouble:
         await self.welcome_foreigners()
 
     async def _visit(self, seconds: float) -> None:
-        self._strangers = True
+        self._strangers, self._service.visited_until_s = True, math.inf
         self._service.counts["directory visited by strangers"] += 1
         self._journal.note(f"directory: strangers use up its budget for {seconds:.1f} s")
         try:
@@ -135,4 +137,5 @@ class Trouble:
             await self._upstream.visit_strangers(seconds)
         finally:
             self._strangers = False
+            self._service.visited_until_s = time.monotonic() + PERIOD_S
             self._journal.note("directory: the strangers are gone")
