@@ -23,7 +23,7 @@ LATE_S = 1.0
 # The service's own, not to be set: a process that was not seen for so long lost its batches.
 LEASE_S = 6.0
 # At most is a process frozen; long enough for another to bring its batches to their ends meanwhile.
-FROZEN_S = 14.0
+FROZEN_S = 20.0
 # A turn of the shared pacing is used within 0.3 s: really 1, as it is for one process.
 SHARED_MARGIN_S = 0.4
 AWAY_S = 5.0  # at most is the database away, its restart included

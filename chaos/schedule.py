@@ -360,7 +360,9 @@ def _full_disks(luck: Random) -> Iterator[tuple[float, FullDisk]]:
 def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
     at_s = 1.0 + process
     while True:
-        at_s += luck.choice((luck.uniform(5.0, 10.0), luck.uniform(12.0, 20.0)))  # calm spells
+        at_s += luck.choice(
+            (luck.uniform(6.0, 12.0), luck.uniform(18.0, 30.0))
+        )  # to take over takes calm
         in_start = luck.choice((0, 0, 0, 0, 1, 2))
         yield (
             at_s,
@@ -381,9 +383,9 @@ def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
 def _freezes(process: int, luck: Random) -> Iterator[tuple[float, Freeze]]:
     at_s = 3.0 + process
     while True:
-        at_s += luck.uniform(10.0, 24.0)
+        at_s += luck.uniform(12.0, 28.0)
         seconds = luck.choice((luck.uniform(0.2, 4.0), luck.uniform(LEASE_S + 1.0, FROZEN_S)))
-        yield at_s, Freeze(process, seconds, sending=luck.random() < 0.7)
+        yield at_s, Freeze(process, seconds, sending=luck.random() < 0.8)
 
 
 def _outages(luck: Random) -> Iterator[tuple[float, DatabaseAway]]:
