@@ -107,7 +107,10 @@ class Member(Process):
     async def restart_if_down(self) -> None:
         """Return when it serves."""
         async with self._lock:
-            if self._child is None or not self._child.is_alive:
+            child = self._child
+            if child is None or child.ended_by_us or not child.is_alive:
+                if child is not None:
+                    await self._wait_for(child)
                 await self._until_it_serves()
 
     async def _moment(self, sending: bool) -> str:
