@@ -358,7 +358,7 @@ def _full_disks(luck: Random) -> Iterator[tuple[float, FullDisk]]:
 
 
 def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
-    at_s = 1.0 + process
+    at_s = 2.0 * process - 4.0  # the first ones come soon: short runs shall have some
     while True:
         at_s += luck.choice(
             (luck.uniform(6.0, 12.0), luck.uniform(18.0, 30.0))
@@ -381,7 +381,7 @@ def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
 
 
 def _freezes(process: int, luck: Random) -> Iterator[tuple[float, Freeze]]:
-    at_s = 3.0 + process
+    at_s = process - 9.0
     while True:
         at_s += luck.uniform(12.0, 28.0)
         seconds = luck.choice((luck.uniform(0.2, 4.0), luck.uniform(LEASE_S + 1.0, FROZEN_S)))
@@ -390,7 +390,7 @@ def _freezes(process: int, luck: Random) -> Iterator[tuple[float, Freeze]]:
 
 def _outages(luck: Random) -> Iterator[tuple[float, DatabaseAway]]:
     """Rare enough: while it is away, and as long as a lease after that, nobody takes over."""
-    at_s = 4.0
+    at_s = -2.0
     while True:
         for how in luck.sample(list(Outage), len(Outage)):  # none is left to luck alone
             at_s += luck.choice((luck.uniform(6.0, 12.0), luck.uniform(14.0, 26.0)))
