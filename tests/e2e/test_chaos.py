@@ -35,8 +35,8 @@ def test_a_short_run_ends_with_every_row_once_and_active(tmp_path: Path):
 
 
 def test_a_short_run_of_several_processes_ends_with_every_row_once_and_active(tmp_path: Path):
-    # With this seed there is a freeze, a kill, a SIGTERM, and the database is away twice.
-    run = start(tmp_path, minutes=0.2, seed=4656, processes=3)
+    # With this seed there is a freeze, a kill, a SIGTERM, and the database is killed.
+    run = start(tmp_path, minutes=0.15, seed=18682, processes=3)
 
     output, _ = run.communicate(timeout=300)
 
