@@ -21,6 +21,7 @@ from chaos.table import SharedDeed, ends_of
 WORKING_S = 4.0  # for so long it is waited for work on a batch
 MOMENT_S = 0.12  # then up to so long: a little more than a create takes
 WORKING = re.compile(r"looked|row sent|activating|copy deleted")
+IN_DOUBT = re.compile(r"row sent .*outcome=Unknown")
 BATCH = re.compile(r"batch_id=([0-9a-f-]{36})")
 LEFT_OVER = "batch is left over: it goes on"
 LOST = "another process goes on with the batch"
@@ -60,6 +61,7 @@ class Member(Process):
         self._luck = luck
         self._refused = refused
         self._works = asyncio.Event()
+        self._moment_awaited = WORKING
         self._works_on: OrderedDict[str, None] = OrderedDict()
         self._losses: Counter[str] = Counter()
         self._had_no_database = False
@@ -73,7 +75,10 @@ class Member(Process):
         if self._lock.locked():
             return self._journal.note(f"{self.name}: busy, left alone")
         async with self._lock:
-            await self._end(step.end, await self._moment(step.sending))
+            moment = WORKING if step.end.by_kill else IN_DOUBT
+            when = await self._moment(moment) if step.sending else ""
+            self.counts[SharedDeed.HANDED_OVER] += bool(when) and not step.end.by_kill
+            await self._end(step.end, when)
             await asyncio.sleep(step.down_s)
             self._environment["DIRECTORY_BATCH_LIMIT"] = str(step.part_rows)
             for end in step.starts_cut_short:
@@ -87,7 +92,7 @@ class Member(Process):
         if self._lock.locked():
             return self._journal.note(f"{self.name}: busy, left alone")
         async with self._lock:
-            when = await self._moment(step.sending)
+            when = await self._moment(WORKING) if step.sending else ""
             child = self._child
             if child is None or not child.send(signal.SIGSTOP):
                 return
@@ -113,10 +118,9 @@ class Member(Process):
                     await self._wait_for(child)
                 await self._until_it_serves()
 
-    async def _moment(self, sending: bool) -> str:
+    async def _moment(self, moment: re.Pattern[str]) -> str:
         """Wait for a moment of its work; return when that is."""
-        if not sending:
-            return ""
+        self._moment_awaited = moment
         self._works.clear()
         if not await _within(WORKING_S, self._works.wait()):
             return ""
@@ -158,7 +162,7 @@ class Member(Process):
             self._refused()
         if about and LOST in line:
             self._note_loss(about[1])
-        if WORKING.search(line):
+        if self._moment_awaited.search(line):
             self._works.set()
         if about:
             self._works_on[about[1]] = None

@@ -237,6 +237,11 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
     return rule
 
 
+def late_create() -> Rule:
+    """Return a rule for the create that tempts most to send it again: to whoever takes over."""
+    return {"kind": FaultKind.LATE, "endpoint": Endpoint.CREATE, "times": 1, "seconds": LATE_S}
+
+
 # --- The tracks: endless, each with its own luck --------------------------------------------------
 
 BUSY = (Endpoint.CREATE, Endpoint.CREATE, Endpoint.CREATE, Endpoint.LIST_BATCH, Endpoint.ACTIVATE)

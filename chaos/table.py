@@ -29,6 +29,7 @@ class SharedDeed(StrEnum):
     """The same of several processes."""
 
     KILLED_AT_WORK = "kills at work"
+    HANDED_OVER = "hand-overs (SIGTERM) with a create in doubt"
     SHORT_FREEZES = "freezes shorter than a lease"
     LONG_FREEZES = "freezes longer than a lease"
     FROZEN_AT_WORK = "freezes at work"

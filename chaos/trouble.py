@@ -14,13 +14,16 @@ from chaos.journal import Journal
 from chaos.ledger import Ledger
 from chaos.scale import PERIOD_S
 from chaos.schedule import (
+    End,
     Faults,
     Forgetting,
+    Restart,
     Sleep,
     Step,
     Strangers,
     Timed,
     Upload,
+    late_create,
 )
 from chaos.system import System
 from chaos.upstream import Upstream
@@ -28,6 +31,7 @@ from chaos.upstream import Upstream
 # Rules that nobody met yet stay, up to so many in force: a batch that meets many faults at once is
 # delayed by one until the harm of another is past.
 MOST_RULES = 4
+LATE_CREATES = 2  # when a process is about to hand over what it works on
 INSPECT_EVERY_S = 3.0
 TWINS = 12  # foreign hospitals with the content of an upload that is yet to come
 
@@ -88,6 +92,9 @@ class Trouble:
                     return self._journal.note(f"directory: busy, left alone: {step}")
                 async with self._directory:
                     await self._befall(step)
+            case Restart(end=End(by_kill=False), sending=True):
+                await self._misbehave([late_create()] * LATE_CREATES)
+                await self._service.befall(step)
             case _:
                 await self._service.befall(step)
 
