@@ -20,8 +20,7 @@ from chaos.schedule import DatabaseAway, End, Freeze, Restart, Step
 AGREED_S = 10.0  # to forget an old batch at the very end takes a moment, too
 # More would leave none of them enough time to take a batch over, and to be frozen.
 ENDED_AFTER_ANSWER = 0.3
-SERVES = ("web", "front")
-ROLES = ("web", "worker", "front")  # a front serves, and runs no batches
+ROLES = ("web", "worker", "web")
 
 
 class Company:
@@ -57,8 +56,8 @@ class Company:
         self._members = [
             Member(
                 name,
-                port if name.startswith(SERVES) else None,
-                environment | {"RUN_BATCHES": str(not name.startswith("front")).lower()},
+                None if name.startswith("worker") else port,
+                dict(environment),
                 folder / f"{name.replace(' ', '-')}.log",
                 journal,
                 ledger,

@@ -81,6 +81,8 @@ class Member(Process):
             await self._end(step.end, when)
             await asyncio.sleep(step.down_s)
             self._environment["DIRECTORY_BATCH_LIMIT"] = str(step.part_rows)
+            if self.url:
+                self._environment["RUN_BATCHES"] = str(step.run_batches).lower()
             for end in step.starts_cut_short:
                 await self._spawn()
                 await asyncio.sleep(end.after_s)

@@ -139,6 +139,7 @@ class Restart:
         down_s: How long it is down.
         starts_cut_short: Starts that end like this before the one that lasts.
         part_rows: Its DIRECTORY_BATCH_LIMIT from then on.
+        run_batches: Its RUN_BATCHES from then on, if it is no worker.
         sending: Not before it works on a batch, if it does so soon.
     """
 
@@ -147,6 +148,7 @@ class Restart:
     down_s: float
     starts_cut_short: tuple[End, ...]
     part_rows: int
+    run_batches: bool
     sending: bool
 
 
@@ -380,6 +382,7 @@ def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
                     for _ in range(in_start)
                 ),
                 part_rows=luck.choice((PART_ROWS, PART_ROWS, PART_ROWS - 2)),
+                run_batches=luck.random() < 0.75,
                 sending=luck.random() < 0.6,
             ),
         )
