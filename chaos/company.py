@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import httpx
 
@@ -156,10 +157,17 @@ def names_of(processes: int) -> list[str]:
     return [f"{ROLES[number % len(ROLES)]} {number + 1}" for number in range(processes)]
 
 
+class Upstanding(Protocol):
+    """A process, as the proxy sees it."""
+
+    url: str
+    is_up: bool
+
+
 class Proxy(httpx.AsyncBaseTransport):
     """Takes each request to a process that is up, or to another if there is no connection."""
 
-    def __init__(self, members: Sequence[Member], luck: Random) -> None:
+    def __init__(self, members: Sequence[Upstanding], luck: Random) -> None:
         self._members = members
         self._luck = luck
         self._way = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits())
