@@ -5,10 +5,10 @@ ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
 WORKDIR /build
-COPY requirements.txt ./
+COPY requirements.txt requirements-postgres.txt ./
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: \
-        -r requirements.txt
+        -r requirements.txt -r requirements-postgres.txt
 
 
 FROM python:3.11-slim
@@ -28,7 +28,8 @@ RUN groupadd --system --gid 10001 app \
 
 # Before the code, so that a change of the code does not copy everything again.
 COPY --from=build /opt/venv /opt/venv
-COPY main.py connections.py lifecycle.py config.py ./
+COPY main.py worker.py database.py wiring.py shared_wiring.py connections.py lifecycle.py \
+    config.py ./
 COPY models/ models/
 COPY services/ services/
 COPY routers/ routers/

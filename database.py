@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from config import BadSetting, load_settings
-from models.batch import INTERRUPTED
 from services.storage.contract import AlreadyUploaded, StorageError, StorageTaken
 from services.storage.json_files import JsonFiles
 
@@ -50,7 +49,7 @@ def import_folder(url: str, folder: Path, directory_url: str) -> str:
         storage = PostgresBatches(database, directory_url)
         batches = files.load()
         for batch in batches:
-            storage.add(batch, is_clean=batch.status not in INTERRUPTED)
+            storage.bring(batch)
             _set_aside(folder, str(batch.id))
     except SchemaMismatch as mismatch:
         raise Failed(str(mismatch)) from None

@@ -47,8 +47,11 @@ async def on_database(
     with contextlib.closing(database):
         database.open()
         async with contextlib.aclosing(engine):
-            await engine.open()
-            await asyncio.to_thread(storage.be_seen)
+            try:
+                await engine.open()
+                await asyncio.to_thread(storage.be_seen)
+            except StorageError as error:
+                raise CannotStart(f"DATABASE_URL cannot be used: {error}.") from None
             await peers.refresh_all()
             await service.start([])
             if settings.run_batches:

@@ -79,6 +79,7 @@ def build_service(
         note_create=note_create,
         changed=tracker.watchers.tell_all,
         creates_to_come=tracker.pending_rows,
+        creates_elsewhere=tracker.pending_elsewhere if sharing else tuple,
         meters=meters,
         budgets=sharing.budgets if sharing else None,
     )

@@ -263,8 +263,11 @@ class Unavailable(Later):
     title = "Not available now"
 
 
+UNREAD = "What other processes did with the batch cannot be read"
+
+
 class StorageUnavailable(Unavailable):
-    """The batch's checkpoint cannot be written, so nothing was started."""
+    """The batch's checkpoint cannot be written, so nothing was started, or cannot be read."""
 
     slug = "storage-unavailable"
     title = "The storage cannot be written"

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from models.api import PAGE_ROWS, Cleaned, Progress, RowSelection
 from models.batch import ENDED
-from models.errors import BatchNotFound, ShuttingDown
+from models.errors import UNREAD, BatchNotFound, ShuttingDown, StorageUnavailable
 from routers.access import CallerDep
 from routers.dependencies import BatchIdDep, ServiceDep
 from routers.event_stream import EventStream, FeedsDep, done_id
@@ -47,7 +47,7 @@ router.add_api_route(
     response_model=Progress,
     tags=["Progress"],
     summary="Follow a batch",
-    responses=problems(BatchNotFound()),
+    responses=problems(BatchNotFound(), StorageUnavailable(UNREAD)),
     route_class_override=PolledRoute,
 )
 
@@ -92,7 +92,7 @@ _EVENTS: dict[int | str, Any] = {
     response_class=Response,
     tags=["Progress"],
     summary="Watch a batch",
-    responses=_EVENTS | problems(BatchNotFound()),
+    responses=_EVENTS | problems(BatchNotFound(), StorageUnavailable(UNREAD)),
 )
 async def events(
     batch_id: BatchIdDep,

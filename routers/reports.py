@@ -10,11 +10,13 @@ from fastapi.responses import StreamingResponse
 from models.api import EXAMPLE_CURSOR, BatchList, BatchSummary, Difference, Verification
 from models.batch import BatchStatus
 from models.errors import (
+    UNREAD,
     BatchConflict,
     BatchNotFound,
     DirectoryUnreachable,
     InvalidRequest,
     ShuttingDown,
+    StorageUnavailable,
 )
 from models.row import Row, RowStatus
 from routers.access import CallerDep
@@ -111,7 +113,7 @@ async def batches(
     "/batch/{batch_id}/report.csv",
     response_class=CsvResponse,
     summary="Get a batch's rows as a file",
-    responses=_REPORT_RESPONSE | problems(BatchNotFound()),
+    responses=_REPORT_RESPONSE | problems(BatchNotFound(), StorageUnavailable(UNREAD)),
 )
 async def batch_report(
     batch_id: BatchIdDep,
@@ -139,6 +141,7 @@ async def batch_report(
     summary="Compare the directory with a batch's file",
     responses=problems(
         BatchNotFound(),
+        StorageUnavailable(UNREAD),
         BatchConflict("The batch is being worked on: compare it when it has ended."),
         DirectoryUnreachable(
             "The directory could not be reached for 90 s (no connection to the directory). "

@@ -243,7 +243,7 @@ class BatchService:
             if batch.status is not BatchStatus.RESUMABLE:
                 raise BatchConflict(cannot_resume(batch))
             self._check_directory(batch)
-            self._check_room(batch.owner)
+            self._check_room(batch.owner, besides=batch)
             before = tuple(batch.rows)
             await self._tracker.announce(
                 batch,
@@ -269,10 +269,19 @@ class BatchService:
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
-        if self._peers.run_batches and batch_id not in self._claims:
+        if self._peers.run_batches:
             if not await self._peers.cancel(batch):
                 raise BatchConflict(cannot_cancel(batch))
-            return batch
+            if batch_id in self._claims:
+                self._runner.cancel(batch)
+        else:
+            await self._cancel_here(batch)
+        if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
+            raise BatchConflict(cannot_cancel(batch))
+        logger.info("batch cancelled", batch_id=str(batch.id))
+        return batch
+
+    async def _cancel_here(self, batch: Batch) -> None:
         self._runner.cancel(batch)
         try:
             await self._tracker.save(batch)
@@ -281,10 +290,6 @@ class BatchService:
                 "No further row is sent, but this could not be saved, and a restart of the "
                 "service would go on with the batch"
             ) from None
-        if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
-            raise BatchConflict(cannot_cancel(batch))
-        logger.info("batch cancelled", batch_id=str(batch.id))
-        return batch
 
     async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
         """Give a row that was refused or skipped other values; see `correction.correct`.
@@ -429,11 +434,16 @@ class BatchService:
         except Interrupted:
             raise ShuttingDown from None
 
-    def _check_room(self, owner: str | None) -> None:
-        """Raise unless one more batch may wait, of *owner* too if a key brought it."""
+    def _check_room(self, owner: str | None, besides: Batch | None = None) -> None:
+        """Raise unless one more batch may wait, of *owner* too if a key brought it.
+
+        Args:
+            owner: The key's name.
+            besides: The batch itself, if it is known already.
+        """
         if self.is_stopping:
             raise ShuttingDown
-        held = self._under_way()
+        held = [batch for batch in self._under_way() if batch is not besides]
         if len(held) >= self._rules.max_batches:
             raise QueueFull(self._rules.max_batches, self._ends_in_s(held[0]))
         theirs = [batch for batch in held if batch.owner == owner]

@@ -98,10 +98,13 @@ class Claims:
             task.cancel()
 
     async def _working(self, batch: Batch, work: Coroutine[Any, Any, T]) -> T:
+        is_clean = False
         try:
-            return await work
+            result = await work
+            is_clean = True  # it was not cut off: whatever was under way has its outcome
+            return result
         finally:
-            await self._peers.release(batch, is_clean=False)
+            await self._peers.release(batch, is_clean=is_clean)
 
     def _release(self, batch_id: UUID, task: asyncio.Task[Any]) -> None:
         self._held.pop(batch_id, None)

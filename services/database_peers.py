@@ -1,13 +1,14 @@
 """The processes that share a database: who works on which batch, and what the others know of it."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
 from models.batch import ENDED, INTERRUPTED, Batch
-from models.errors import StorageUnavailable
+from models.errors import UNREAD, StorageUnavailable
 from services import clock
 from services.clock import age_s
 from services.logs import get_logger
@@ -48,24 +49,20 @@ class DatabasePeers:
         self._offer = offer
         self._publishing: dict[UUID, Callable[[], None]] = {}  # what ends it, of our batches
         self._versions: dict[UUID, int] = {}  # of others' batches, as they are known here
-        self._unreleased: dict[UUID, bool] = {}  # to be let go of when the database is back
         self._news: dict[UUID, None] = {}
         self._has_news = asyncio.Event()
 
     async def take(self, batch: Batch) -> bool:
         try:
             claim = await off_loop(partial(self._storage.claim, batch.id))
-        except StorageError:
-            raise StorageUnavailable from None
-        if claim is None:
-            await self.refresh(batch.id)
-            raise Taken
-        self._unreleased.pop(batch.id, None)
-        try:
             await self._read(batch.id)
-        except BaseException:
-            await self._release(batch.id, is_clean=claim.is_clean)
+        except BaseException as error:
+            await self._release(batch.id, is_clean=False)
+            if isinstance(error, StorageError):
+                raise StorageUnavailable from None
             raise
+        if claim is None:
+            raise Taken
         batch.cancelled, batch.told = claim.cancelled, None
         self._tracker.take(batch)
         publish = partial(self._publish, batch)
@@ -73,17 +70,21 @@ class DatabasePeers:
         return claim.is_clean
 
     async def release(self, batch: Batch, *, is_clean: bool) -> None:
-        self._publishing.pop(batch.id)()
         is_written = await self._tracker.let_go(batch)
+        self._publishing.pop(batch.id)()  # not before: until then this process knows best
         self._versions.pop(batch.id, None)
         if batch.id not in self._tracker:
             return
-        await self._release(batch.id, is_clean=is_clean and is_written)
+        version = await self._release(batch.id, is_clean=is_clean and is_written)
+        if version is not None and is_written:  # so it is known here as it is
+            self._versions[batch.id] = version
         await self.refresh(batch.id)
         if batch.status not in ENDED:
             await self.offer(batch)
 
     async def offer(self, batch: Batch) -> None:
+        if self._storage.holds(batch.id):  # it was stored just now
+            await self._release(batch.id, is_clean=True)
         await self._offer(batch.id)
 
     async def may_send(self, batch_id: UUID) -> bool:
@@ -119,7 +120,7 @@ class DatabasePeers:
             await self._read(batch_id)
         except StorageError:
             if batch_id not in self._tracker:
-                raise StorageUnavailable from None
+                raise StorageUnavailable(UNREAD) from None
 
     async def refresh_all(self) -> None:
         known = [batch.id for batch in self._tracker]
@@ -168,19 +169,19 @@ class DatabasePeers:
         Args:
             takes_over: Have batches go on that nobody works on any more.
         """
-        seen_since_s: float | None = None
+        seen_s, since_s = -math.inf, math.inf  # when last, and since when without a gap
         while True:
             try:
                 await off_loop(self._storage.be_seen)
                 now_s = clock.now_s()
-                seen_since_s = now_s if seen_since_s is None else seen_since_s
-                await self._finish_releases()
-                # While the database was away nobody could be seen: that says nothing of anybody.
-                if takes_over and now_s - seen_since_s > LEASE_S:
+                since_s = since_s if now_s - seen_s < LEASE_S else now_s
+                seen_s = now_s
+                # After a gap the others may have had one too: it says nothing of them.
+                if takes_over and now_s - since_s > LEASE_S:
                     await self.take_over()
                 await self.refresh_all()
             except (StorageError, StorageUnavailable):
-                seen_since_s = None
+                pass  # told by whoever has something to store
             except Exception:
                 logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
@@ -203,16 +204,11 @@ class DatabasePeers:
         if row is None:
             self._tracker.publish(batch)
 
-    async def _release(self, batch_id: UUID, *, is_clean: bool) -> None:
+    async def _release(self, batch_id: UUID, *, is_clean: bool) -> int | None:
         try:
-            await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
+            return await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
         except StorageError:
-            self._unreleased[batch_id] = is_clean
-
-    async def _finish_releases(self) -> None:
-        for batch_id, is_clean in tuple(self._unreleased.items()):
-            await off_loop(partial(self._storage.release, batch_id, is_clean=is_clean))
-            self._unreleased.pop(batch_id, None)
+            return None
 
     async def _read(self, batch_id: UUID) -> None:
         """Take over what is stored of a batch, unless it became this process's meanwhile."""
@@ -233,9 +229,11 @@ class DatabasePeers:
         changed_s = age_s(
             stored.head.updated_at.timestamp(), self._tracker.wall_clock().timestamp()
         )
-        is_running = stored.is_held and stored.head.status not in ENDED
+        is_unfinished = stored.head.status not in ENDED
+        is_running = stored.is_held and is_unfinished
         return replace(
             stored.head,
+            step="waiting for a process that runs batches" if is_unfinished else "",
             changed_s=now_s - changed_s,
             running_since=now_s - stored.age_s if is_running else None,
             told=stored.told if is_running else None,

@@ -17,6 +17,7 @@ from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
 from procrastinate.jobs import Status
 
 from services.logs import get_logger
+from services.storage.contract import StorageError
 from services.storage.database import OPTIONS, PATIENCE_S
 from services.storage.postgres import CHANNEL, LEASE_S
 
@@ -26,7 +27,7 @@ TASK = "take"
 POLL_S = 2.0  # for what nobody was told of
 RESTART_S = 1.0
 TIDY_S = 60.0  # they are in nobody's way
-CONNECTIONS = 4
+CONNECTIONS = 2
 
 
 class Engine:
@@ -54,8 +55,11 @@ class Engine:
         self._working: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to connect."""
-        await self._app.open_async()
+        """Connect; StorageError if that is not possible."""
+        try:
+            await self._app.open_async()
+        except (ProcrastinateException, psycopg.Error) as error:
+            raise StorageError(f"the database cannot be reached: {_kind(error)}") from None
 
     async def aclose(self) -> None:
         """Take no more batches, and give up all connections."""

@@ -151,6 +151,7 @@ class Lane:
         note_send: Called immediately before each request leaves.
         changed: Called when what `standing` tells of waiting requests has changed.
         to_come: Tells how many requests of a batch are still to leave, if not all wait here.
+        elsewhere: Tells of each batch that waits in another process how many are to leave there.
         usual_s: Seconds that one takes, until that is known.
         name: What it is called in the log and in the metrics.
         note_refusal: Called with that name for each request that was refused with 429.
@@ -164,6 +165,7 @@ class Lane:
         note_send: Callable[[], None] = _nothing,
         changed: Callable[[], None] = _nothing,
         to_come: Callable[[UUID], int] = _none,
+        elsewhere: Callable[[], Sequence[int]] = tuple,
         usual_s: float = 0.0,
         name: str = "requests",
         note_refusal: Callable[[str], None] = _nothing,
@@ -179,6 +181,7 @@ class Lane:
         self._note_refusal = note_refusal
         self._changed = changed
         self._to_come = to_come
+        self._elsewhere = elsewhere
         self._told: object = None
         self.usual_s = usual_s
         self._in_flight = 0
@@ -262,10 +265,12 @@ class Lane:
             for other, most in zip(batches, before, strict=True)
             if other != batch_id
         )
+        elsewhere = self._elsewhere()  # they take turns with these
+        requests += sum(min(theirs, mine) for theirs in elsewhere)
         return Standing(
             waiting=mine,
             ahead=tuple(batches[:place]),
-            batches=len(batches),
+            batches=len(batches) + len(elsewhere),
             opens_in_s=self._opens_in_s(now_s),
             last_in_s=self.last_in_s(requests),
             is_refused=bool(self._probe_pause_s),

@@ -67,6 +67,7 @@ class Lanes:
         note_create: Callable[[], None],
         changed: Callable[[], None],
         creates_to_come: Callable[[UUID], int],
+        creates_elsewhere: Callable[[], Sequence[int]],
         meters: Meters,
         budgets: Budgets | None = None,
     ) -> None:
@@ -85,6 +86,7 @@ class Lanes:
             note_send=note_create,
             changed=changed,
             to_come=creates_to_come,
+            elsewhere=creates_elsewhere,
             usual_s=USUAL_CREATE_S,
         )
         self.look = lane("look", lookup, few, changed=changed)

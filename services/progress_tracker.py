@@ -107,6 +107,12 @@ class ProgressTracker:
         batch = self._batches.get(batch_id)
         return batch.rows.count(RowStatus.PENDING) if batch else 0
 
+    def pending_elsewhere(self) -> list[int]:
+        """Return of each batch that another process runs how many rows are still to be sent."""
+        elsewhere = (batch for batch in self._batches.values() if batch.told is not None)
+        pending = (batch.rows.count(RowStatus.PENDING) for batch in elsewhere)
+        return [rows for rows in pending if rows]
+
     def get(self, batch_id: UUID) -> Batch:
         """Return a batch; BatchNotFound if there is none of that id."""
         try:
@@ -331,7 +337,7 @@ class ProgressTracker:
     async def _save_present(self, batch: Batch) -> bool:
         async with self._lock(batch):
             self._dirty.discard(batch.id)
-            if batch.id not in self._batches:
+            if batch.id not in self._batches or batch.id in self._not_ours:
                 return True
             try:
                 await self._save(batch)

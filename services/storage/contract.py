@@ -29,8 +29,8 @@ class AlreadyUploaded(StorageError):
 class BatchStorage(Protocol):
     """Where batches are kept. What a call did is durable when it returns."""
 
-    def add(self, batch: Batch) -> object:
-        """Store a new batch; nothing changes if it is there already.
+    def add(self, batch: Batch) -> None:
+        """Store a new batch.
 
         Raises:
             AlreadyUploaded: There is one of its owner and idempotency key.

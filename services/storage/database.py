@@ -17,9 +17,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from services.storage.contract import StorageError
 
 OLDEST_SERVER = 130000
-CONNECTIONS = 8
+CONNECTIONS = 5
 # A database that restarts is away for a few seconds: so long a caller waits before it is told.
 PATIENCE_S = 5.0
+READ_PATIENCE_S = 1.0  # who only wants to know is told what was known before
 # A server that is gone without a word is noticed after this; one that hangs is waited for.
 SILENCE_MS = 10_000
 OPTIONS: dict[str, Any] = {
@@ -68,28 +69,31 @@ class Database:
         self._pool.close()
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection[TupleRow]]:
+    def connection(self, within_s: float = PATIENCE_S) -> Iterator[Connection[TupleRow]]:
         """Lend a connection that works; each statement is a transaction.
+
+        Args:
+            within_s: How long it is waited for.
 
         Raises:
             StorageError: There is none, or what was done with it failed; what came of it is then
                 not known.
         """
         try:
-            with self._pool.connection() as connection:
+            with self._pool.connection(within_s) as connection:
                 yield connection
         except PoolTimeout:
             raise StorageError("the database cannot be reached") from None
         except psycopg.Error as error:
             raise StorageError(f"the database failed: {type(error).__name__}") from error
 
-    def all(self, query: Query, **values: Any) -> list[TupleRow]:
-        """Return all rows of a query; StorageError if there is no answer."""
-        with self.connection() as connection:
+    def read(self, query: Query, **values: Any) -> list[TupleRow]:
+        """Return all rows of a query, soon; StorageError if there is no answer."""
+        with self.connection(READ_PATIENCE_S) as connection:
             return connection.execute(query, values).fetchall()
 
     def one(self, query: Query, **values: Any) -> TupleRow | None:
-        """Return the first row of a query, if it has any; StorageError if there is no answer."""
+        """Return the first row of a statement, if any; StorageError if there is no answer."""
         with self.connection() as connection:
             return connection.execute(query, values).fetchone()
 
@@ -131,6 +135,8 @@ def migrate(url: str) -> list[str]:
         with psycopg.connect(url, **OPTIONS) as connection:
             if connection.info.server_version < OLDEST_SERVER:
                 raise SchemaMismatch("PostgreSQL 13 or newer is needed.")
+            if connection.info.parameter_status("server_encoding") != "UTF8":
+                raise SchemaMismatch("The database needs the encoding UTF8: make a new one.")
             connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
             connection.execute(_APPLIED_TABLE)
             if not _applied(connection):

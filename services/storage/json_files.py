@@ -12,7 +12,6 @@ import fcntl
 import os
 import secrets
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from uuid import UUID
 
 from models.batch import Batch
 from services.logs import get_logger
+from services.off_loop import giving_way
 from services.storage import durable, journal
 from services.storage.checkpoint import UnreadableCheckpoint, decode, encode, encode_change
 from services.storage.contract import StorageError, StorageTaken
@@ -29,7 +29,6 @@ logger = get_logger(__name__)
 
 LOCK_NAME = ".lock"
 SET_ASIDE_SUFFIX = ".set-aside"
-GIVE_WAY_S = 0.0001  # between pieces of a document: the event loop gets its turn, and soon
 
 
 class JsonFiles:
@@ -196,7 +195,7 @@ class JsonFiles:
         written = self._journals.get(batch.id)
         if written is None or written.is_closed or len(changed) > len(batch.rows) // 2:
             return False
-        return written.add(b"".join(_giving_way(encode_change(batch, changed))))
+        return written.add(b"".join(giving_way(encode_change(batch, changed))))
 
     def _write_anew(self, batch: Batch) -> None:
         generation = secrets.token_hex(4)
@@ -204,7 +203,7 @@ class JsonFiles:
         superseded = self._journals.get(batch.id)
         if superseded is not None:
             superseded.close()  # whatever fails from here on: its document may be gone
-        size = durable.write(path, _giving_way(encode(batch, generation)))
+        size = durable.write(path, giving_way(encode(batch, generation)))
         self._journals[batch.id] = Journal(journal.path_beside(path, generation), room=size)
         if superseded is not None:
             with contextlib.suppress(OSError):
@@ -221,11 +220,3 @@ class JsonFiles:
             yield
         except OSError as error:
             raise StorageError(str(error.strerror)) from error
-
-
-def _giving_way(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield *pieces*, with a rest between them in which other threads run."""
-    for number, piece in enumerate(pieces):
-        if number > 0:
-            time.sleep(GIVE_WAY_S)  # noqa: TID251 - in a worker thread, as all of this
-        yield piece

@@ -6,6 +6,7 @@ number than the one before (a fencing token): what an earlier holder writes is r
 Synchronous: whoever calls runs it off the event loop.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ from psycopg.errors import UniqueViolation
 from models.batch import INTERRUPTED, Batch, BatchStatus
 from models.outlook import Outlook
 from models.row import Row, Rows
+from services.off_loop import giving_way
 from services.storage.checkpoint import (
+    ROWS_A_PIECE,
     UnreadableCheckpoint,
     decode_head,
     decode_row,
@@ -92,6 +95,8 @@ class PostgresBatches:
         self._directory_url = directory_url
         self._me = uuid4()
         self._holds: dict[UUID, _Hold] = {}
+        self._claiming: set[UUID] = set()
+        self._refused: set[UUID] = set()  # that may be stored all the same
 
     @property
     def me(self) -> str:
@@ -102,20 +107,38 @@ class PostgresBatches:
         """Return whether this process works on the batch, as far as it knows."""
         return batch_id in self._holds
 
-    def add(self, batch: Batch, *, is_clean: bool = True) -> bool:
-        """Store a batch that nobody holds; return False if it is there already.
+    def add(self, batch: Batch) -> None:
+        """Store a new batch, held by this process until it is known to be stored.
 
-        Args:
-            batch: A snapshot.
-            is_clean: Nothing of it is under way.
+        One that may be stored though this failed is removed as soon as the database can be reached:
+        who uploaded it is told that it was refused, and must not find it loaded.
 
         Raises:
             AlreadyUploaded: There is one of its owner and idempotency key.
             StorageError: It may be stored or not.
         """
+        hold = self._holds[batch.id] = _Hold(fence=1, cancelled=False)
         try:
-            values = self._values(batch, range(1, len(batch.rows) + 1))
-            return bool(self._database.run(_ADD, is_clean=is_clean, **values))
+            self._insert(batch, holder=self._me, fence=hold.fence, is_clean=True)
+        except AlreadyUploaded:
+            del self._holds[batch.id]
+            raise
+        except StorageError:
+            self._refused.add(batch.id)
+            raise
+
+    def bring(self, batch: Batch) -> None:
+        """Store a batch of another storage, for any process to take; nothing if it is there.
+
+        Raises:
+            AlreadyUploaded: There is another of its owner and idempotency key.
+            StorageError: It may be stored or not.
+        """
+        self._insert(batch, holder=None, fence=0, is_clean=batch.status not in INTERRUPTED)
+
+    def _insert(self, batch: Batch, **how: Any) -> None:
+        try:
+            self._database.run(_ADD, **how, **self._values(batch, range(1, len(batch.rows) + 1)))
         except StorageError as error:
             if isinstance(error.__cause__, UniqueViolation):
                 raise AlreadyUploaded from None
@@ -149,33 +172,45 @@ class PostgresBatches:
         if not self._database.run(_DELETE, **about) and self._database.one(_IS_THERE, id=batch_id):
             raise self._lost(batch_id)
         self._holds.pop(batch_id, None)
+        self._refused.discard(batch_id)
 
     def check_writable(self) -> None:
         """Raise StorageError unless a batch could be stored now."""
-        if self._database.one("SELECT pg_is_in_recovery()") != (False,):
+        if self._database.read("SELECT pg_is_in_recovery()") != [(False,)]:
             raise StorageError("the database takes no changes")
 
     def claim(self, batch_id: UUID) -> Claim | None:
         """Hold a batch from now on; None if another process holds it, or it is not there."""
-        row = self._database.one(_CLAIM, id=batch_id, me=self._me, lease_s=LEASE_S)
-        if row is None:
-            return None
-        fence, is_clean, cancelled, _ = row
-        self._holds[batch_id] = _Hold(fence, cancelled)
-        return Claim(is_clean, cancelled)
+        self._claiming.add(batch_id)
+        try:
+            row = self._database.one(_CLAIM, id=batch_id, me=self._me, lease_s=LEASE_S)
+            if row is None:
+                return None
+            fence, is_clean, cancelled, _ = row
+            self._holds[batch_id] = _Hold(fence, cancelled)
+            return Claim(is_clean, cancelled)
+        finally:
+            self._claiming.discard(batch_id)
 
-    def release(self, batch_id: UUID, *, is_clean: bool) -> None:
-        """Hold a batch no more: another process may have it at once.
+    def release(self, batch_id: UUID, *, is_clean: bool) -> int | None:
+        """Hold a batch no more: another process may have it at once, or soon if this fails.
 
         Args:
             batch_id: The batch's.
             is_clean: Nothing is under way, and its state is written.
+
+        Returns:
+            The version that it has then; None if it was lost.
+
+        Raises:
+            StorageError: It is given up by the next `be_seen` that succeeds.
         """
-        hold = self._holds.get(batch_id)
-        if hold is not None:
-            about = {"id": batch_id, "me": self._me, "fence": hold.fence}
-            self._database.run(_RELEASE, is_clean=is_clean, **about)
-            self._holds.pop(batch_id, None)
+        hold = self._holds.pop(batch_id, None)
+        if hold is None:
+            return None
+        about = {"id": batch_id, "me": self._me, "fence": hold.fence}
+        row = self._database.one(_RELEASE, is_clean=is_clean, **about)
+        return None if row is None else int(row[0])
 
     def check(self, batch_id: UUID) -> bool:
         """Return whether somebody wants a batch cancelled that this process holds.
@@ -197,7 +232,7 @@ class PostgresBatches:
 
     def versions(self) -> dict[UUID, int]:
         """Return the version of every batch."""
-        return dict(self._database.all("SELECT id, version FROM hospital_bulk.batches"))
+        return dict(self._database.read("SELECT id, version FROM hospital_bulk.batches"))
 
     def read(self, batch_id: UUID, since: int = 0) -> Stored | None:
         """Return what changed of a batch since a version; None if nothing did.
@@ -210,22 +245,32 @@ class PostgresBatches:
             NotStored: There is no such batch.
             StorageError: It cannot be read.
         """
-        found = self._database.one(_READ, id=batch_id, since=since)
-        if found is None:
+        found = self._database.read(_READ, id=batch_id, since=since)
+        if not found:
             raise NotStored
-        head, rows, version, cancelled, is_held, step, eta_s, age_s = found
+        head, rows, version, cancelled, is_held, step, eta_s, age_s = found[0]
         if head is None:
             return None
         try:
             batch = decode_head(head, Rows(()))
             batch.cancelled = cancelled
-            changed = [decode_row(row) for row in rows or ()]
+            changed = [decode_row(row) for row in giving_way(rows or (), every=ROWS_A_PIECE)]
         except UnreadableCheckpoint as error:
             raise StorageError(f"batch {batch_id} cannot be read: {error}") from None
         return Stored(batch, changed, version, is_held, Outlook(step, eta_s), age_s)
 
     def be_seen(self) -> None:
-        """Show that this process lives."""
+        """Show that this process lives, after giving up what it holds only by the database's word.
+
+        What it refused is removed, and what it was given, or gave up, in an exchange that failed is
+        let go of: else nobody could ever have it.
+        """
+        for batch_id in tuple(self._refused):
+            with contextlib.suppress(LostBatch):
+                self.delete(batch_id)
+            self._refused.discard(batch_id)
+        held = [*self._holds, *self._claiming]
+        self._database.run(_GIVE_UP, me=self._me, held=held)
         self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
 
     def leave(self) -> None:
@@ -235,7 +280,7 @@ class PostgresBatches:
     def left_over(self) -> list[UUID]:
         """Return the unfinished batches of this directory that nobody holds, or is to take."""
         about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": LEASE_S}
-        return [batch_id for (batch_id,) in self._database.all(_LEFT_OVER, **about)]
+        return [batch_id for (batch_id,) in self._database.read(_LEFT_OVER, **about)]
 
     def _hold(self, batch_id: UUID) -> _Hold:
         try:
@@ -266,7 +311,7 @@ class PostgresBatches:
 
 
 def _documents(batch: Batch, numbers: Collection[int]) -> Iterator[str]:
-    return (encode_row(batch.row(number)) for number in numbers)
+    return (encode_row(batch.row(number)) for number in giving_way(numbers, every=ROWS_A_PIECE))
 
 
 # Who is told of a change, and by whom: nobody has to look for what it did itself.
@@ -275,9 +320,10 @@ _TELL = f"pg_notify('{CHANNEL}', %(id)s::text || ' ' || %(me)s::text)"
 _ADD = f"""
 WITH added AS (
     INSERT INTO hospital_bulk.batches
-        (id, directory_url, owner, idempotency_key, status, cancelled, head, saved_at, is_clean)
+        (id, directory_url, owner, idempotency_key, status, cancelled, head, saved_at, holder,
+        fence, is_clean)
     VALUES (%(id)s, %(directory)s, %(owner)s, %(key)s, %(status)s, %(cancelled)s, %(head)s,
-        hospital_bulk.clock(), %(is_clean)s)
+        hospital_bulk.clock(), %(holder)s, %(fence)s, %(is_clean)s)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), written AS (
@@ -340,9 +386,14 @@ WITH released AS (
     UPDATE hospital_bulk.batches
     SET holder = NULL, is_clean = %(is_clean)s, version = version + 1
     WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
-    RETURNING id
+    RETURNING version
 )
-SELECT {_TELL} FROM released
+SELECT version, {_TELL} FROM released
+"""
+
+_GIVE_UP = """
+UPDATE hospital_bulk.batches SET holder = NULL, version = version + 1
+WHERE holder = %(me)s AND id <> ALL(%(held)s)
 """
 
 _CHECK = """

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -17,9 +18,11 @@ import pytest
 from config import Settings
 from main import create_app
 from models.api import EXAMPLE_ID
+from models.errors import UNREAD, StorageUnavailable
 from routers.openapi import operations
 from routers.problem import MEDIA_TYPE
 from scripts.processes import Server
+from services.peers import NoPeers
 from tests.contract import Contract
 from tests.e2e.conftest import BY_NAME, CUT_OFF, HANGING, INSTANT
 
@@ -232,6 +235,18 @@ async def without_temporary_files(at: Situation) -> httpx.Response:
         tempfile.tempdir = folder
 
 
+class AwayPeers(NoPeers):
+    """The database that the processes share cannot be reached."""
+
+    async def refresh(self, batch_id: UUID) -> None:
+        raise StorageUnavailable(UNREAD)
+
+
+async def cut_off(at: Situation) -> httpx.Response:
+    at.app.state.service._peers = AwayPeers()
+    return await at.call()
+
+
 PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "file-rejected": lambda at: at.call(files={"file": ("x.csv", b"name,address\nX,\n")}),
     "form-unreadable": lambda at: at.call(headers={"Content-Type": "multipart/form-data"}),
@@ -260,6 +275,10 @@ PROVOKED: dict[str, Callable[[Situation], Awaitable[httpx.Response]]] = {
     "storage-unavailable of /hospitals/batch/{batch_id}/rows/{row}": (
         broken_storage_at_a_skipped_row
     ),
+    "storage-unavailable of /hospitals/progress/{batch_id}": cut_off,
+    "storage-unavailable of /hospitals/progress/{batch_id}/events": cut_off,
+    "storage-unavailable of /hospitals/batch/{batch_id}/report.csv": cut_off,
+    "storage-unavailable of /hospitals/batch/{batch_id}/verify": cut_off,
     "queue-full": full_queue,
     "directory-unreachable": unreachable,
     "not-ready": stopped,

@@ -19,6 +19,7 @@ GUIDES = [
     "CHANGELOG.md",
     "docs/reliability.md",
     "docs/operations.md",
+    "docs/scaling.md",
 ]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 NAMES = {name.upper() for name in Settings.model_fields}

@@ -81,7 +81,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
     metrics.get_meters: set(),
     metrics.check_reader: {Forbidden},
     access.get_caller: set(),  # who shows no key does not come so far
-    dependencies.get_batch_id: {BatchNotFound},
+    dependencies.get_batch_id: {BatchNotFound, StorageUnavailable},
     dependencies.get_upload: {
         FormUnreadable,
         UploadStalled,
@@ -99,6 +99,7 @@ OF_DEPENDENCIES: dict[Callable[..., Any], set[type[BulkError]]] = {
 }
 OF_METHODS: dict[str, set[type[BulkError]]] = {
     "get": {BatchNotFound},
+    "refresh_all": set(),
     "loading_s": set(),
     "page": set(),
     "resumable": set(),

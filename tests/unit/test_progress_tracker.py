@@ -23,6 +23,9 @@ class SlowDisk:
         self.waits = threading.Event()
         self.mended = threading.Event()
 
+    def add(self, batch: Batch) -> None:
+        self.save(batch)
+
     def save(self, batch: Batch, changed: Collection[int] | None = None) -> None:
         status = batch.status
         if self.is_stuck:

@@ -13,7 +13,7 @@ from scripts import licences
 from scripts.licences import is_allowed, licence_of, pinned
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["requirements", "requirements-cli", "requirements-dev"]
+NAMES = ["requirements", "requirements-cli", "requirements-postgres", "requirements-dev"]
 LOCKED = [
     pytest.param(ROOT / f"{name}.in", ROOT / f"{name}.txt", id=f"{name}.txt") for name in NAMES
 ]
@@ -95,6 +95,13 @@ def test_every_runtime_dependency_has_a_licence_that_is_allowed():
     of = {name: licence_of(name) for name in pinned(ROOT / "requirements.txt")}
 
     assert {name: licence for name, licence in of.items() if not is_allowed(licence)} == {}
+
+
+def test_what_a_database_needs_has_a_licence_that_is_allowed_for_it():
+    of = {name: licence_of(name) for name in licences.with_a_database()}
+    allowed = licences.ALLOWED_WITH_A_DATABASE
+
+    assert {name: licence for name, licence in of.items() if not is_allowed(licence, allowed)} == {}
 
 
 @pytest.mark.parametrize("licence", ["MIT", "MIT OR GPL-3.0-only", "Apache-2.0 AND BSD-2-Clause"])

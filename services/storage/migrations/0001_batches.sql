@@ -28,6 +28,8 @@ CREATE TABLE hospital_bulk.batches (
     is_clean boolean NOT NULL DEFAULT true   -- nobody held it since its state was last settled
 );
 
+CREATE INDEX ON hospital_bulk.batches (holder) WHERE holder IS NOT NULL;
+
 CREATE UNIQUE INDEX ON hospital_bulk.batches (coalesce(owner, ''), idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
