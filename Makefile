@@ -87,10 +87,11 @@ fuzz: $(READY) ## Send random requests to the running service (4 minutes); FUZZ_
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-200} $(BIN)/python -m pytest -q -s tests/e2e/test_api_fuzz.py
 
 HISTORIES ?= 1000
-chaos: $(READY) ## Break everything at random, 5 minutes and 1000 histories (MINUTES=20 SEED=7 HISTORIES=9)
-	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -q tests/integration/test_histories.py \
-		$(if $(SEED),--hypothesis-seed=$(SEED))
-	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+chaos: $(READY) ## Break everything at random, 5 minutes and 1000 histories (MINUTES=20 SEED=7 HISTORIES=9); PROCESSES=3: several on a database, no histories
+	@$(if $(PROCESSES),,HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -q tests/integration/test_histories.py \
+		$(if $(SEED),--hypothesis-seed=$(SEED)))
+	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PROCESSES),--processes $(PROCESSES))
 
 mutants: $(READY) ## Put mistakes into a copy of the service and see a test find each of them (2 minutes)
 	@$(BIN)/python -m tests.mutants

@@ -53,7 +53,7 @@ async def _interruptible(folder: Path, given: argparse.Namespace) -> Result:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(folder, given.minutes, given.seed, given.least)
+    return await run(folder, given.minutes, given.seed, given.least, given.processes)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -71,6 +71,13 @@ def _options() -> argparse.ArgumentParser:
         default=10,
         help="requests that must meet each kind of fault, and cancels, corrections and the like, "
         "or the run failed (%(default)s)",
+    )
+    options.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="of the service; several share a PostgreSQL database, and that is disturbed too "
+        "(%(default)s)",
     )
     options.add_argument(
         "--folder", type=Path, help="for logs and checkpoints (one that is removed if it held)"

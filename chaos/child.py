@@ -22,7 +22,7 @@ class Child:
     """One process; made by `start`.
 
     Attributes:
-        ended_by_us: A signal was sent to it.
+        ended_by_us: A signal was sent to it that ends it.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, output: asyncio.Task[None]) -> None:
@@ -72,7 +72,7 @@ class Child:
         """Send a signal; False if it has ended already."""
         if not self.is_alive:
             return False
-        self.ended_by_us = True
+        self.ended_by_us |= number not in (signal.SIGSTOP, signal.SIGCONT)
         with contextlib.suppress(ProcessLookupError):
             # Not the process's own `send_signal`: it may find the child ended, and take its
             # exit status away from `wait` (Python 3.11).

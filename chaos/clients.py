@@ -1,6 +1,7 @@
 """Users: some careful, some impatient, some negligent."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from random import Random
 from typing import Any, TypeAlias
@@ -9,7 +10,7 @@ from chaos.ledger import Entry, Ledger
 from chaos.requests import Requests
 from chaos.scale import PART_ROWS
 from chaos.schedule import End, Upload
-from chaos.service import Service
+from chaos.system import System
 from chaos.table import Deed
 from chaos.verdict import Answer
 
@@ -28,7 +29,7 @@ Work: TypeAlias = Coroutine[Any, Any, None]
 class Clients:
     """Everybody who talks to the service, and what they choose to do."""
 
-    def __init__(self, requests: Requests, service: Service, ledger: Ledger, luck: Random) -> None:
+    def __init__(self, requests: Requests, service: System, ledger: Ledger, luck: Random) -> None:
         self._requests = requests
         self._service = service
         self._ledger = ledger
@@ -44,7 +45,7 @@ class Clients:
             await asyncio.sleep(plan.cancel_after_s)
             await self._requests.cancel(entry)
         if plan.end_after is not None:
-            await self._end(plan.end_after)
+            await self._end(plan.end_after, entry)
 
     async def tend(self) -> None:
         """Resume and correct what has stopped, and take back some of it; never ends."""
@@ -76,13 +77,13 @@ class Clients:
                 if status == "processing" and self._luck.random() < CANCELLED:
                     await self._requests.cancel(entry)
                 if status == "activating" and entry.plan.rows > PART_ROWS:
-                    await self._end_while_activating()
+                    await self._end_while_activating(entry)
 
-    async def _end_while_activating(self) -> None:
+    async def _end_while_activating(self, entry: Entry) -> None:
         if self._luck.random() < ENDED_ACTIVATING:
             self._service.counts[Deed.ENDED_ACTIVATING] += 1
             end = End(by_kill=self._luck.random() < 0.7)
-            await self._service.end_at_once(end, "while parts were activated")
+            await self._service.end_one(end, "while parts were activated", entry.batch_id)
 
     async def clean(self) -> None:
         """Have old batches forgotten and abandoned; never ends."""
@@ -103,6 +104,7 @@ class Clients:
             for entry in stopped
             # Whoever uploads it may be about to send it again: taken back, it would be loaded anew.
             if not (entry.plan.neglected or entry.answer is Answer.OPEN)
+            if entry.sent_until <= time.time()
         ]
 
     def _chosen(self, entry: Entry) -> Work | None:
@@ -134,7 +136,7 @@ class Clients:
     async def _correct(self, entry: Entry) -> None:
         """Correct what can be; at times the service ends as soon as that was told."""
         if await self._requests.correct(entry) and self._luck.random() < KILLED_AFTER_CORRECTION:
-            await self._end(End(by_kill=True))
+            await self._end(End(by_kill=True), entry)
 
     async def _alone(self, batch_id: str, work: Work) -> None:
         try:
@@ -142,5 +144,5 @@ class Clients:
         finally:
             self._busy.discard(batch_id)
 
-    async def _end(self, end: End) -> None:
-        await self._service.end_at_once(end, "right after an answer")
+    async def _end(self, end: End, entry: Entry) -> None:
+        await self._service.end_after_answer(end, entry.batch_id)

@@ -7,7 +7,7 @@ from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Entry, Ledger
 from chaos.requests import Requests
-from chaos.service import Service
+from chaos.system import System
 from chaos.upstream import Upstream
 
 DEADLINE_S = 150.0  # a backlog of 1,500 rows takes a minute
@@ -15,7 +15,7 @@ ROUND_S = 0.3
 AT_A_TIME = 20  # batches resumed or taken back in one round
 
 
-async def heal(service: Service, upstream: Upstream, journal: Journal) -> None:
+async def heal(service: System, upstream: Upstream, journal: Journal) -> None:
     """End every disturbance: no faults, an empty disk, sound checkpoints, a fresh service."""
     journal.note("the end: everything is healed")
     await upstream.misbehave(())
@@ -23,12 +23,12 @@ async def heal(service: Service, upstream: Upstream, journal: Journal) -> None:
 
 
 async def settle(
-    requests: Requests, inspector: Inspector, ledger: Ledger, journal: Journal
+    service: System, requests: Requests, inspector: Inspector, ledger: Ledger, journal: Journal
 ) -> None:
     """Resume, correct and abandon until nothing is left to do, or the deadline has passed."""
     deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
-        inspector.look()
+        await inspector.look()
         open_entries = [entry for entry in ledger.entries if entry.kept and not _is_done(entry)]
         if not open_entries:
             break
@@ -37,6 +37,7 @@ async def settle(
     for entry in ledger.entries:  # what the service says now, not only what its checkpoints say
         if entry.kept:
             await requests.ask(entry)
+    await service.compare_views()
     journal.note("the end: every batch is at rest")
 
 

@@ -4,7 +4,7 @@ import time
 
 from chaos.journal import Journal
 from chaos.ledger import Ledger
-from chaos.service import Service
+from chaos.system import System
 from chaos.upstream import Upstream
 from chaos.verdict import judge
 
@@ -13,16 +13,17 @@ class Inspector:
     """Sees what the service keeps and what the directory has."""
 
     def __init__(
-        self, service: Service, upstream: Upstream, ledger: Ledger, journal: Journal
+        self, service: System, upstream: Upstream, ledger: Ledger, journal: Journal
     ) -> None:
         self._service = service
         self._upstream = upstream
         self._ledger = ledger
         self._journal = journal
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """See what the service keeps, whether it runs or not."""
-        self._ledger.see_kept(self._service.checkpoints.kept(self._ledger.batch_ids), time.time())
+        async with self._service.readable():
+            self._ledger.see_kept(self._service.kept(), time.time())
 
     async def inspect(self, *, final: bool) -> None:
         """Compare all that the directory has with all that is known to be due.
@@ -31,7 +32,7 @@ class Inspector:
         completes between the two is compared by the next inspection, or, if the directory forgets
         in between, by none (`Entry.unchecked`).
         """
-        self.look()
+        await self.look()
         standings = self._ledger.standings(time.time())
         listed = await self._upstream.hospitals()
         findings = judge(standings, listed, self._upstream.foreign, final=final)

@@ -6,16 +6,10 @@ from math import inf
 
 from chaos.files import Content, corrected, file_name, is_sound
 from chaos.journal import Journal
-from chaos.scale import RETENTION_S
+from chaos.scale import ALONE, Times
 from chaos.schedule import Upload
 from chaos.verdict import Answer, Finding, Standing, Wrong
 
-# A completion is said on a look that is a moment old: when the directory forgets in between, the
-# service cannot know (README, "Limits"). One that went on after a restart takes longer than this,
-# since it finds its rows gone and has to settle and create them again.
-UNCHECKED_S = 1.0
-# The service is done with a request whose client has left, one way or the other, after this.
-HANDLED_S = 5.0
 # What has ended for longer than this, the service may forget before an upload that is sent again
 # has arrived: it would rightly become another batch.
 MOMENT_S = 2.0
@@ -58,6 +52,7 @@ class Entry:
         cancelled_at: When a cancel that still holds was told (seconds since the epoch).
         cancelled_run: The run that was cancelled, by its number.
         resumed_until: Until when a resume that was sent may be carried out (since the epoch).
+        sent_until: Until when an upload that was not answered may arrive all the same.
         rows: What each row may hold: more than one content while the outcome of a correction is
             not known.
         contents: Every content that a row ever had or was to get.
@@ -80,6 +75,7 @@ class Entry:
     cancelled_at: float | None = None
     cancelled_run: int = 0
     resumed_until: float = 0.0
+    sent_until: float = 0.0
     rows: list[tuple[Content, ...]] = field(init=False)
     contents: list[Content] = field(init=False)
 
@@ -114,16 +110,22 @@ class Ledger:
     """Every upload, found by batch id or the name of its file.
 
     The directory lives several lives: it forgets everything at the end of each.
+
+    Args:
+        journal: Where what is seen is noted.
+        times: When what is seen says something.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, times: Times = ALONE) -> None:
         self._journal = journal
+        self._times = times
         self._by_file: dict[str, Entry] = {}
         self._by_batch: dict[str, Entry] = {}
         self.entries: list[Entry] = []
         self.findings: dict[Finding, None] = {}  # a set that keeps its order
         self.life = 0
         self._forgotten_at = 0.0
+        self._stalls: list[tuple[float, float]] = []
 
     @property
     def batch_ids(self) -> list[str]:
@@ -140,6 +142,14 @@ class Ledger:
     def answered(self, entry: Entry, answer: Answer, now: float) -> None:
         """Note what the client of an upload was told, at *now* (seconds since the epoch)."""
         entry.answer, entry.answered_at = answer, now
+
+    def unanswered(self, entry: Entry, now: float) -> None:
+        """Note that the client of an upload gave up at *now* (seconds since the epoch)."""
+        entry.sent_until = now + self._times.hanging_s
+
+    def stalled(self, since: float, until: float) -> None:
+        """Note that some of the service stood still in between (seconds since the epoch)."""
+        self._stalls.append((since, until))
 
     def of_batch(self, batch_id: str) -> Entry | None:
         """Return the upload of a batch, if it is known yet."""
@@ -171,7 +181,7 @@ class Ledger:
         entry.status = seen.status
         if seen.status == "completed":
             entry.completed_in = self.life
-            entry.unchecked = seen.updated_at < self._forgotten_at + UNCHECKED_S
+            entry.unchecked = self._is_unchecked(seen.updated_at)
 
     def learn(self, entry: Entry, batch_id: str) -> None:
         """Note the batch of an upload; it has one, for good."""
@@ -187,7 +197,7 @@ class Ledger:
 
     def resumed(self, entry: Entry, now: float, *, answered: bool) -> None:
         """Note that the client of a resume has its answer, or has none and gave up."""
-        entry.resumed_until = now if answered else now + HANDLED_S
+        entry.resumed_until = now if answered else now + self._times.handled_s
 
     def cancelled(self, entry: Entry, asked_at: float, now: float, run: int) -> None:
         """Note that a cancel of *run* was told at *now*; a resume may have overtaken it."""
@@ -214,7 +224,7 @@ class Ledger:
         for entry in self.entries:
             was_kept, entry.kept = entry.kept, entry.batch_id in batches
             if was_kept and not entry.kept:
-                entry.outlived = now - entry.stopped_at >= RETENTION_S
+                entry.outlived = now - entry.stopped_at >= self._times.retention_s
             if entry.kept and entry.abandoned:
                 self.found(Finding(Wrong.LOST, f"abandoned, yet kept: {_standing(entry)}"))
 
@@ -238,7 +248,8 @@ class Ledger:
                 checked=self._is_checked(entry),
                 taken_back=entry.abandoned or entry.taken_back > 0 or entry.outlived,
                 damaged=entry.damaged,
-                handled=entry.answer is Answer.UNKNOWN and now - entry.answered_at > HANDLED_S,
+                handled=entry.answer is Answer.UNKNOWN
+                and now - entry.answered_at > self._times.handled_s,
             )
             for entry in self.entries
         ]
@@ -270,6 +281,15 @@ class Ledger:
                 self.found(Finding(Wrong.UNDONE, what))
             elif seen.status == "completed":  # no correction comes after it
                 entry.rows[row - 1] = (content,)
+
+    def _is_unchecked(self, completed_at: float) -> bool:
+        """Return whether the directory forgot after the look on which a completion was said."""
+        stood_still_s = sum(
+            max(0.0, min(until, completed_at) - max(since, self._forgotten_at))
+            for since, until in self._stalls
+        )
+        age_s = completed_at - self._forgotten_at - stood_still_s
+        return age_s < self._times.unchecked_s
 
     def _is_checked(self, entry: Entry) -> bool:
         if entry.completed_in is None:

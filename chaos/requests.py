@@ -39,13 +39,25 @@ class Requests:
         failures: Answers that no user should ever get.
     """
 
-    def __init__(self, url: str, ledger: Ledger, journal: Journal) -> None:
+    def __init__(
+        self,
+        url: str,
+        ledger: Ledger,
+        journal: Journal,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
+        # Of several processes one that knows nothing of a batch may not reach their database.
+        self._no_progress = (404, 503) if transport else (404,)
         self._ledger = ledger
         self._journal = journal
         self._http = httpx.AsyncClient(
-            base_url=url, trust_env=False, timeout=PATIENCE_S, limits=httpx.Limits()
+            base_url=url,
+            trust_env=False,
+            timeout=PATIENCE_S,
+            limits=httpx.Limits(),
+            transport=transport,
         )
 
     async def close(self) -> None:
@@ -64,6 +76,7 @@ class Requests:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             answer = Answer.NOT_SENT
         except (httpx.HTTPError, _WentAway, TimeoutError):
+            self._ledger.unanswered(entry, time.time())
             answer = await self._send_again(entry) if plan.named else Answer.UNKNOWN
         self._ledger.answered(entry, answer, time.time())
         self.counts[f"uploads {answer}"] += 1
@@ -80,8 +93,11 @@ class Requests:
             await asyncio.sleep(TRY_EVERY_S)
             if not entry.would_join(time.time()):
                 break
-            with contextlib.suppress(httpx.HTTPError):
+            try:
                 answer = await self._send(plan)
+            except httpx.HTTPError:
+                self._ledger.unanswered(entry, time.time())
+            else:
                 self._journal.note(f"upload {plan.number}: again, answered {answer.status_code}")
                 if self._understood(answer, entry) is Answer.ACCEPTED:
                     is_known = answer.headers.get("Idempotency-Replayed") == "true"
@@ -147,7 +163,7 @@ class Requests:
                 progress: dict[str, Any] = answer.json()
                 self._see(progress, entry)
                 return progress
-            if answer.status_code != 404:  # cleaned up or abandoned meanwhile
+            if answer.status_code not in self._no_progress:  # cleaned up or abandoned meanwhile
                 self._odd(f"progress of {entry.batch_id}", answer)
         return None
 

@@ -11,16 +11,17 @@ than the directory keeps.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import takewhile
 from operator import itemgetter
 from random import Random
 from typing import Any, TypeAlias
 
 from chaos.files import Content, contents
-from chaos.scale import LATE_S, PART_ROWS, PATIENCE_S
+from chaos.scale import FROZEN_S, LATE_S, LEASE_S, PART_ROWS, PATIENCE_S
 from directory.calls import Endpoint
 from directory.faults import FaultKind
 
@@ -129,7 +130,58 @@ class FullDisk:
     limit: int
 
 
-Step: TypeAlias = Upload | Faults | Bounce | Forgetting | Sleep | Strangers | FullDisk
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """One of several processes ends and is started again.
+
+    Attributes:
+        process: Which, counted from 0.
+        down_s: How long it is down.
+        starts_cut_short: Starts that end like this before the one that lasts.
+        part_rows: Its DIRECTORY_BATCH_LIMIT from then on.
+        run_batches: Its RUN_BATCHES from then on, if it is no worker.
+        sending: Not before it works on a batch, if it does so soon.
+    """
+
+    process: int
+    end: End
+    down_s: float
+    starts_cut_short: tuple[End, ...]
+    part_rows: int
+    run_batches: bool
+    sending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """One of several processes does nothing for a while, then goes on as if nothing had been."""
+
+    process: int
+    seconds: float
+    sending: bool  # as of a restart
+
+
+class Outage(StrEnum):
+    """What becomes of the database that several processes share."""
+
+    RESTARTED = "restarted"  # in good order, ending all connections
+    KILLED = "killed"
+    FROZEN = "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAway:
+    """The database is away for a while."""
+
+    how: Outage
+    seconds: float
+
+
+OfAny: TypeAlias = Upload | Faults | Forgetting | Sleep | Strangers
+OfOne: TypeAlias = Bounce | FullDisk  # a service of one process, which keeps batches as files
+OfSeveral: TypeAlias = Restart | Freeze | DatabaseAway  # of several, which share a database
+Step: TypeAlias = OfAny | OfOne | OfSeveral
+Track: TypeAlias = Callable[[Random], Iterator[tuple[float, Step]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +192,25 @@ class Timed:
     step: Step
 
 
-def schedule(seed: int, seconds: float) -> list[Timed]:
-    """Return everything that is done within *seconds*, in order of time."""
-    tracks = (_uploads, _faults, _bounces, _forgettings, _sleeps, _strangers, _full_disks)
-    timed: list[Iterator[tuple[float, Step]]] = [
-        track(Random(f"{seed} {track.__name__}")) for track in tracks
-    ]
+def schedule(seed: int, seconds: float, processes: int = 1) -> list[Timed]:
+    """Return everything that is done within *seconds*, in order of time.
+
+    Args:
+        seed: Of the luck.
+        seconds: How long it goes on.
+        processes: Of the service; with several of them those and their database are disturbed.
+    """
+    tracks: dict[str, Track] = {
+        track.__name__: track for track in (_uploads, _faults, _forgettings, _sleeps, _strangers)
+    }
+    if processes == 1:
+        tracks |= {track.__name__: track for track in (_bounces, _full_disks)}
+    else:
+        for number in range(processes):
+            tracks[f"restarts {number}"] = partial(_restarts, number)
+            tracks[f"freezes {number}"] = partial(_freezes, number)
+        tracks["outages"] = _outages
+    timed = [track(Random(f"{seed} {name}")) for name, track in sorted(tracks.items())]
     merged = heapq.merge(*timed, key=itemgetter(0))
     return [Timed(*entry) for entry in takewhile(lambda entry: entry[0] < seconds, merged)]
 
@@ -172,6 +237,11 @@ def rules_of(kind: FaultKind, endpoint: Endpoint, luck: Random) -> Rule:
         case _:
             pass
     return rule
+
+
+def late_create() -> Rule:
+    """Return a rule for the create that tempts most to send it again: to whoever takes over."""
+    return {"kind": FaultKind.LATE, "endpoint": Endpoint.CREATE, "times": 1, "seconds": LATE_S}
 
 
 # --- The tracks: endless, each with its own luck --------------------------------------------------
@@ -292,3 +362,44 @@ def _full_disks(luck: Random) -> Iterator[tuple[float, FullDisk]]:
         at_s += luck.uniform(9.0, 22.0)
         # 0: nothing at all; the others: the checkpoint of a small batch, but not of a large one.
         yield at_s, FullDisk(luck.uniform(0.5, 4.0), luck.choice((0, 900, 2000)))
+
+
+def _restarts(process: int, luck: Random) -> Iterator[tuple[float, Restart]]:
+    at_s = 2.0 * process - 4.0  # the first ones come soon: short runs shall have some
+    while True:
+        at_s += luck.choice(
+            (luck.uniform(6.0, 12.0), luck.uniform(18.0, 30.0))
+        )  # to take over takes calm
+        in_start = luck.choice((0, 0, 0, 0, 1, 2))
+        yield (
+            at_s,
+            Restart(
+                process,
+                end=End(by_kill=luck.random() < 0.5),
+                down_s=luck.choice((0.0, 0.0, luck.uniform(0.0, 1.5), luck.uniform(5.0, 8.0))),
+                starts_cut_short=tuple(
+                    End(by_kill=luck.random() < 0.7, after_s=luck.uniform(0.0, 2.0))
+                    for _ in range(in_start)
+                ),
+                part_rows=luck.choice((PART_ROWS, PART_ROWS, PART_ROWS - 2)),
+                run_batches=luck.random() < 0.75,
+                sending=luck.random() < 0.6,
+            ),
+        )
+
+
+def _freezes(process: int, luck: Random) -> Iterator[tuple[float, Freeze]]:
+    at_s = process - 9.0
+    while True:
+        at_s += luck.uniform(12.0, 28.0)
+        seconds = luck.choice((luck.uniform(0.2, 4.0), luck.uniform(LEASE_S + 1.0, FROZEN_S)))
+        yield at_s, Freeze(process, seconds, sending=luck.random() < 0.8)
+
+
+def _outages(luck: Random) -> Iterator[tuple[float, DatabaseAway]]:
+    """Rare enough: while it is away, and as long as a lease after that, nobody takes over."""
+    at_s = -2.0
+    while True:
+        for how in luck.sample(list(Outage), len(Outage)):  # none is left to luck alone
+            at_s += luck.choice((luck.uniform(6.0, 12.0), luck.uniform(14.0, 26.0)))
+            yield at_s, DatabaseAway(how, luck.choice((0.0, luck.uniform(0.3, 4.0))))

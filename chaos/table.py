@@ -1,10 +1,12 @@
 """The result of a run, as a table and as a word: it held, or it failed."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
+from chaos.schedule import Outage
 from chaos.verdict import Finding, Wrong
 from directory.faults import FaultKind
 
@@ -23,6 +25,40 @@ class Deed(StrEnum):
     ENDED_ACTIVATING = "ends while a file in parts was activated"
 
 
+class SharedDeed(StrEnum):
+    """The same of several processes."""
+
+    KILLED_AT_WORK = "kills at work"
+    HANDED_OVER = "hand-overs (SIGTERM) with a create in doubt"
+    SHORT_FREEZES = "freezes shorter than a lease"
+    LONG_FREEZES = "freezes longer than a lease"
+    FROZEN_AT_WORK = "freezes at work"
+    LEFT_OVER = "batches found left over by a process"
+    LOST = "batches that a process noticed to have lost"
+
+
+def ends_of(process: str, *, by_kill: bool) -> str:
+    """Return what the ends of one of several processes are called."""
+    return f"{process}: {'kill -9' if by_kill else 'SIGTERM'}"
+
+
+def times_away(how: Outage) -> str:
+    """Return what the times are called when the shared database was away."""
+    return f"database {how}"
+
+
+def due_of(processes: Sequence[str]) -> dict[str, float]:
+    """Return what has to be done, and as what share of what is due of each kind of fault."""
+    due: dict[str, float] = dict.fromkeys(Deed, 1.0)
+    if processes:
+        due |= dict.fromkeys(SharedDeed, 0.5)
+        due |= {
+            ends_of(name, by_kill=by_kill): 0.3 for name in processes for by_kill in (True, False)
+        }
+        due |= {times_away(how): 0.3 for how in Outage}
+    return due
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a run did and found.
@@ -34,6 +70,7 @@ class Result:
         faulted: Requests that met each kind of fault, as the directory counted them.
         findings: What is wrong with the directory's rows.
         failures: What else went wrong, in words.
+        due: The deeds, and the share of `least` that is due of each.
     """
 
     least: int
@@ -41,6 +78,7 @@ class Result:
     faulted: Counter[str]
     findings: Sequence[Finding]
     failures: Sequence[str]
+    due: Mapping[str, float] = field(default_factory=partial(due_of, ()))
 
     @property
     def wrong(self) -> dict[str, int]:
@@ -51,8 +89,12 @@ class Result:
     @property
     def too_few(self) -> list[str]:
         """Kinds of faults, and deeds, that occurred too rarely."""
-        done = {deed: self.counts.get(deed, 0) for deed in Deed}
-        return [one for one, count in (self.met | done).items() if count < self.least]
+        few = [kind for kind, count in self.met.items() if count < self.least]
+        return few + [
+            deed
+            for deed, share in self.due.items()
+            if self.counts.get(deed, 0) < self.least * share
+        ]
 
     @property
     def met(self) -> dict[str, int]:

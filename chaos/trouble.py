@@ -1,6 +1,7 @@
 """Carries out the schedule on the service and the directory."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -11,23 +12,26 @@ from chaos.files import Content
 from chaos.inspector import Inspector
 from chaos.journal import Journal
 from chaos.ledger import Ledger
+from chaos.scale import PERIOD_S
 from chaos.schedule import (
-    Bounce,
+    End,
     Faults,
     Forgetting,
-    FullDisk,
+    Restart,
     Sleep,
     Step,
     Strangers,
     Timed,
     Upload,
+    late_create,
 )
-from chaos.service import Service
+from chaos.system import System
 from chaos.upstream import Upstream
 
 # Rules that nobody met yet stay, up to so many in force: a batch that meets many faults at once is
 # delayed by one until the harm of another is past.
 MOST_RULES = 4
+LATE_CREATES = 2  # when a process is about to hand over what it works on
 INSPECT_EVERY_S = 3.0
 TWINS = 12  # foreign hospitals with the content of an upload that is yet to come
 
@@ -38,7 +42,7 @@ class Trouble:
     def __init__(
         self,
         steps: Sequence[Timed],
-        service: Service,
+        service: System,
         upstream: Upstream,
         clients: Clients,
         inspector: Inspector,
@@ -83,17 +87,16 @@ class Trouble:
                 await self._clients.upload(step)
             case Faults(rules):
                 await self._misbehave(rules)
-            case Bounce():
-                await self._service.bounce(step)
-            case FullDisk():
-                await self._service.fill_disk(step)
             case Forgetting() | Sleep() | Strangers():
                 if self._directory.locked():
                     return self._journal.note(f"directory: busy, left alone: {step}")
                 async with self._directory:
                     await self._befall(step)
+            case Restart(end=End(by_kill=False), sending=True):
+                await self._misbehave([late_create()] * LATE_CREATES)
+                await self._service.befall(step)
             case _:
-                assert_never(step)
+                await self._service.befall(step)
 
     async def _befall(self, step: Forgetting | Sleep | Strangers) -> None:
         match step:
@@ -133,7 +136,7 @@ class Trouble:
         await self.welcome_foreigners()
 
     async def _visit(self, seconds: float) -> None:
-        self._strangers = True
+        self._strangers, self._service.visited_until_s = True, math.inf
         self._service.counts["directory visited by strangers"] += 1
         self._journal.note(f"directory: strangers use up its budget for {seconds:.1f} s")
         try:
@@ -141,4 +144,5 @@ class Trouble:
             await self._upstream.visit_strangers(seconds)
         finally:
             self._strangers = False
+            self._service.visited_until_s = time.monotonic() + PERIOD_S
             self._journal.note("directory: the strangers are gone")

@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
+from chaos.company import names_of
 from chaos.files import UNSOUND_PHONE, Content, contents, corrected, csv_of, file_name, is_sound
 from chaos.journal import Journal
-from chaos.ledger import HANDLED_S, UNCHECKED_S, Entry, Ledger, Seen
-from chaos.scale import RETENTION_S
-from chaos.schedule import Faults, Manner, Upload, schedule
-from chaos.table import Deed, Result, lines
+from chaos.ledger import MOMENT_S, Entry, Ledger, Seen
+from chaos.scale import ALONE, AWAY_S, FROZEN_S, LEASE_S, RETENTION_S, SEVERAL
+from chaos.schedule import (
+    DatabaseAway,
+    Faults,
+    Freeze,
+    Manner,
+    OfOne,
+    OfSeveral,
+    Outage,
+    Restart,
+    Upload,
+    schedule,
+)
+from chaos.table import Deed, Result, due_of, lines
 from chaos.verdict import Answer, Due, Finding, Standing, Wrong, due, judge
 from directory.faults import FaultKind
 from services.csv_processor import judge_values, read_csv
@@ -235,7 +247,7 @@ def test_a_batch_that_completes_after_the_directory_forgot_is_due(ledger: Ledger
     begun(ledger)
     ledger.forgotten(200.0)
 
-    ledger.see_kept([seen("completed", 200.0 + UNCHECKED_S + 0.1)], 300.0)
+    ledger.see_kept([seen("completed", 200.0 + ALONE.unchecked_s + 0.1)], 300.0)
 
     assert due(standing(ledger), final=False) is Due.WHOLE
 
@@ -328,8 +340,53 @@ def test_an_unknown_upload_counts_as_handled_after_a_while(ledger: Ledger):
     entry = begun(ledger)
     ledger.answered(entry, Answer.UNKNOWN, 100.0)
 
-    assert not standing(ledger, 100.0 + HANDLED_S - 0.1).handled
-    assert standing(ledger, 100.0 + HANDLED_S + 0.1).handled
+    assert not standing(ledger, 100.0 + ALONE.handled_s - 0.1).handled
+    assert standing(ledger, 100.0 + ALONE.handled_s + 0.1).handled
+
+
+def test_a_completion_may_come_late_after_a_look_if_its_process_stood_still(ledger: Ledger):
+    entry = begun(ledger)
+    ledger.forgotten(200.0)
+    ledger.stalled(199.0, 207.0)
+
+    ledger.see_kept([seen("completed", 207.0 + ALONE.unchecked_s - 0.1)], 300.0)
+
+    assert entry.unchecked
+
+
+@pytest.mark.parametrize("stall", [(190.0, 199.0), (202.0, 208.0)])
+def test_a_process_that_stood_still_at_another_time_excuses_nothing(
+    ledger: Ledger, stall: tuple[float, float]
+):
+    entry = begun(ledger)
+    ledger.forgotten(200.0)
+    ledger.stalled(*stall)
+
+    ledger.see_kept([seen("completed", 200.0 + ALONE.unchecked_s + 0.1)], 300.0)
+
+    assert not entry.unchecked
+    assert due(standing(ledger), final=False) is Due.WHOLE
+
+
+def test_with_several_processes_an_upload_may_arrive_after_its_client_gave_up(tmp_path: Path):
+    with Journal(tmp_path / "journal.log") as journal:
+        ledger = Ledger(journal, SEVERAL)
+        entry = begun(ledger)
+        ledger.unanswered(entry, 100.0)
+        ledger.answered(entry, Answer.UNKNOWN, 100.0)
+
+        [early] = ledger.standings(100.0 + SEVERAL.hanging_s)
+        [late] = ledger.standings(100.0 + SEVERAL.handled_s + 0.1)
+
+    assert entry.sent_until == 100.0 + SEVERAL.hanging_s
+    assert (early.handled, late.handled) == (False, True)
+
+
+def test_nothing_is_forgotten_while_an_upload_of_it_may_still_arrive():
+    hanging_s = FROZEN_S + AWAY_S
+
+    assert SEVERAL.hanging_s > hanging_s
+    assert min(SEVERAL.cleanup_age_s, SEVERAL.retention_s) > hanging_s + MOMENT_S
 
 
 # Cancels: told, they hold until somebody resumes.
@@ -391,7 +448,7 @@ def test_a_cancelled_batch_may_go_on_once_a_resume_was_sent(ledger: Ledger, canc
         (True, 200.1, True),
         (True, 199.9, False),
         (False, 200.1, False),  # the resume may still be carried out
-        (False, 200.1 + HANDLED_S, True),
+        (False, 200.1 + ALONE.handled_s, True),
     ],
 )
 def test_a_cancel_that_a_resume_may_have_overtaken_promises_nothing(
@@ -614,6 +671,26 @@ def test_a_deed_that_was_hardly_done_fails_the_run(deed: Deed):
     assert not few.held
 
 
+NAMES = names_of(3)
+DUE = due_of(NAMES)
+SHARED_DONE = {deed: -int(-10 * share // 1) for deed, share in DUE.items()}
+
+
+def test_with_several_processes_more_is_due():
+    good = replace(GOOD, due=DUE, counts=SHARED_DONE)
+
+    assert good.held
+    assert not replace(good, counts=DONE).held
+
+
+@pytest.mark.parametrize("deed", sorted(DUE))
+def test_whatever_was_hardly_done_to_several_processes_fails_the_run(deed: str):
+    few = replace(GOOD, due=DUE, counts=SHARED_DONE | {deed: SHARED_DONE[deed] - 1})
+
+    assert few.too_few == [deed]
+    assert not few.held
+
+
 # The schedule: the same seed does the same.
 
 
@@ -626,6 +703,29 @@ def test_a_longer_run_begins_as_a_shorter_one():
     short, long = schedule(7, 60), schedule(7, 120)
 
     assert long[: len(short)] == short
+
+
+def test_each_of_several_processes_and_their_database_are_disturbed_often_enough():
+    steps = [timed.step for timed in schedule(7, 300, processes=3)]
+
+    ends = Counter((s.process, s.end.by_kill) for s in steps if isinstance(s, Restart))
+    freezes = Counter((s.process, s.seconds > LEASE_S) for s in steps if isinstance(s, Freeze))
+    outages = Counter(step.how for step in steps if isinstance(step, DatabaseAway))
+
+    assert len(ends) == len(freezes) == 2 * 3
+    assert set(outages) == set(Outage)
+    assert min(ends.values()) >= 4
+    assert min(freezes.values()) >= 4
+    assert min(outages.values()) >= 4
+    assert max(s.seconds for s in steps if isinstance(s, Freeze)) <= FROZEN_S
+
+
+def test_several_processes_meet_what_one_meets_but_for_its_disk_and_its_own_restarts():
+    def others(processes: int, left_out: Any) -> list[Any]:
+        timed = schedule(7, 120, processes)
+        return [one for one in timed if not isinstance(one.step, left_out)]
+
+    assert others(3, OfSeveral) == others(1, OfOne)
 
 
 def test_every_kind_of_fault_is_scheduled_often_enough_for_ten_to_be_met():

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests import postgres
-from tests.postgres import NoPostgres, PostgresServer, find_binaries, package_binaries
+from scripts import postgres
+from scripts.postgres import NoPostgres, PostgresServer, find_binaries, package_binaries
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,7 +136,7 @@ def test_without_any_binaries_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_does_not_outlive_the_process_that_started_it():
-    command = [sys.executable, "-m", "tests.postgres"]
+    command = [sys.executable, "-m", "scripts.postgres"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests and for the chaos: started, crashed, frozen, thrown away.
 
-`python -m tests.postgres` starts one by hand. Nothing here depends on pytest.
+`python -m scripts.postgres` starts one by hand. Nothing here depends on pytest.
 """
 
 import ctypes
@@ -340,7 +340,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def main() -> None:
     """Start one, print its URL, and stay until Ctrl-C."""
     with suppress(KeyboardInterrupt), PostgresServer() as server:
-        print(server.url(), flush=True)  # noqa: T201 - that is what it is for
+        print(server.url(), flush=True)
         signal.pause()
 
 
