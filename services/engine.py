@@ -14,7 +14,8 @@ from uuid import UUID
 import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
-from procrastinate.jobs import Status
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 
 from services.logs import get_logger
 from services.storage.contract import StorageError
@@ -28,6 +29,14 @@ POLL_S = 2.0  # for what nobody was told of
 RESTART_S = 1.0
 TIDY_S = 60.0  # they are in nobody's way
 CONNECTIONS = 2
+
+
+class _Jobs(JobManager):
+    """The engine's jobs; one whose end cannot be noted is removed later, see `Engine.tidy`."""
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        with contextlib.suppress(ProcrastinateException, psycopg.Error):
+            await super().finish_job(job, status, delete_job)
 
 
 class Engine:
@@ -52,7 +61,9 @@ class Engine:
             kwargs={name: value for name, value in OPTIONS.items() if name != "autocommit"},
         )
         self._app = App(connector=connector)
+        self._app.job_manager = _Jobs(self._app.connector)
         self._working: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     async def open(self) -> None:
         """Connect; StorageError if that is not possible."""
@@ -65,7 +76,7 @@ class Engine:
         """Take no more batches, and give up all connections."""
         self.stop()
         if self._working is not None:
-            await asyncio.wait({self._working})
+            await asyncio.wait({self._working}, timeout=PATIENCE_S)  # the database may be away
         await self._app.close_async()
 
     async def offer(self, batch_id: UUID) -> None:
@@ -94,12 +105,16 @@ class Engine:
 
     def stop(self) -> None:
         """Take no more batches."""
+        self._is_stopping = True
         if self._working is not None:
             self._working.cancel()
 
     async def _work(self, at_once: int) -> None:
-        """Run the engine's worker, which ends whenever the database goes away."""
-        while True:
+        """Run the engine's worker, which ends whenever the database goes away.
+
+        It may then take the end of this task for a failure of its own.
+        """
+        while not self._is_stopping:
             try:
                 await self._app.run_worker_async(
                     queues=[self._queue],

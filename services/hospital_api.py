@@ -191,7 +191,8 @@ class HospitalApi:
             return NotSent("no connection to the directory")
         except (httpx.TimeoutException, TimeoutError):
             return Unknown("the directory did not answer in time")
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError):
+        # AttributeError: anyio's, of a connection that closes in the moment in which it opens.
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, AttributeError):
             return Unknown("the connection to the directory broke off")
 
     @contextmanager

@@ -362,7 +362,8 @@ class Lane:
 
     def _forget(self, turn: Turn) -> None:
         if self._budget is not None:
-            self._budget.give_back(1)
+            if not self._closed:
+                self._budget.give_back(1)
         elif turn.sent_s in self._sent_s:
             self._sent_s.remove(turn.sent_s)
 
@@ -423,7 +424,7 @@ class Lane:
             self._taken -= 1
 
     def _ask(self, budget: Budget) -> None:
-        if self._asking is None:
+        if self._asking is None and not self._closed:
             # In no context: whoever's turn ends asks for the next one, of any batch.
             self._asking = asyncio.create_task(self._take_turns(budget), context=Context())
 
@@ -445,7 +446,7 @@ class Lane:
 
     def _give_back_the_rest(self) -> None:
         """A turn is for a request that leaves at once: whoever was to have it has withdrawn."""
-        if self._budget is not None and self._taken:
+        if self._budget is not None and self._taken and not self._closed:
             self._budget.give_back(self._taken)
             self._taken = 0
 

@@ -96,6 +96,12 @@ class Lanes:
         self.delete_batch = lane("delete_batch", lookup, few)
         self.activate = lane("activate", lookup, few, changed=changed)
 
+    def close(self) -> None:
+        """Let nothing leave any more."""
+        for lane in (self.create, self.look, self.find, self.delete, self.delete_batch):
+            lane.close()
+        self.activate.close()
+
 
 class PatientDirectory:
     """One directory, for all batches of the process.
@@ -130,6 +136,7 @@ class PatientDirectory:
     async def close(self) -> None:
         """Give up all connections."""
         self.waker.close()
+        self._lanes.close()
         await self._api.close()
 
     def remember_creates(self, ages_s: Iterable[float]) -> None:

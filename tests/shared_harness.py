@@ -27,6 +27,7 @@ from directory.app import DirectorySettings
 from models.batch import Batch
 from models.errors import BulkError
 from models.row import Rows
+from scripts.postgres import PostgresServer
 from services.batch_service import BatchService
 from services.database_peers import DatabasePeers
 from services.hospital_api import HospitalApi
@@ -37,7 +38,6 @@ from services.storage.database import OPTIONS, Database, migrate
 from services.storage.postgres import CHANNEL, NotStored, PostgresBatches
 from services.storage.turns import shared_budgets
 from tests.harness import BASE_URL, EPOCH, Harness, Line
-from tests.postgres import PostgresServer
 from tests.virtual_time import Held
 from wiring import Sharing, build_service
 

@@ -15,11 +15,11 @@ import pytest
 
 from config import Settings
 from main import create_app
+from scripts.postgres import PostgresServer
 from scripts.processes import Process, Server, Worker, start_directory, start_service, start_worker
 from services.storage.database import migrate
 from tests.contract import Contract
 from tests.harness import csv_file
-from tests.postgres import PostgresServer
 
 # The real proportions, twenty times as fast: a create 0.25 s, a window 3 s, settling 0.75 s.
 QUICK_DIRECTORY = ("--create-seconds", "0.25", "--period", "3")

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from scripts.postgres import PostgresServer
 from scripts.processes import Server, clean_environment
 from tests.e2e.conftest import (
     UNPACED,
@@ -22,7 +23,6 @@ from tests.e2e.conftest import (
     wait_until,
 )
 from tests.harness import csv_file
-from tests.postgres import PostgresServer
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.postgres import PostgresServer
 from scripts.processes import ROOT, Process, Server, clean_environment, free_port
 from tests.e2e.conftest import (
     UNPACED,
@@ -20,7 +21,6 @@ from tests.e2e.conftest import (
 )
 from tests.e2e.tap import LostAnswer, open_pipes
 from tests.harness import csv_file
-from tests.postgres import PostgresServer
 
 NOBODY = "postgresql://postgres:the-password@127.0.0.1:1/hospitals"
 

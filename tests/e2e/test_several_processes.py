@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from scripts.postgres import PostgresServer
 from scripts.processes import ROOT, Process, Server, free_port
 from tests.e2e.conftest import (
     ASYNC,
@@ -31,7 +32,6 @@ from tests.e2e.event_client import merged
 from tests.e2e.tap import tapping
 from tests.e2e.test_events import Stream
 from tests.harness import csv_file
-from tests.postgres import PostgresServer
 
 TAKE_OVER_S = 15.0  # a process that was not seen for 6 s lost its batches
 ROUNDS = 4

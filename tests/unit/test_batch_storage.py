@@ -21,6 +21,7 @@ from models.batch import INTERRUPTED, Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.outlook import Outlook
 from models.row import Row, Rows, RowStatus
+from scripts.postgres import wait_until
 from services.pacing import Pace
 from services.storage import database as schema
 from services.storage.contract import AlreadyUploaded, BatchStorage, LostBatch, StorageError
@@ -28,7 +29,6 @@ from services.storage.database import Database, SchemaMismatch, check_schema, mi
 from services.storage.json_files import JsonFiles
 from services.storage.postgres import LEASE_S, Claim, NotStored, PostgresBatches
 from services.storage.turns import Turns
-from tests.postgres import wait_until
 from tests.shared_harness import EMPTY, server
 from tests.unit.strategies import batches, batches_in_parts
 from tests.virtual_time import run_virtual
