@@ -235,7 +235,11 @@ def test_the_batches_of_a_worker_that_is_killed_or_hangs_are_taken_over(shared: 
         frozen.freeze()
         killed.kill()
         other.thaw()
-        wait_until(lambda: tap.creates_s, seconds=TAKE_OVER_S)
+        taken_over = [large_id, small_id]
+        wait_until(
+            lambda: tap.creates_s and all(progress(web, b)["resume_count"] for b in taken_over),
+            seconds=TAKE_OVER_S,
+        )
 
         frozen.thaw()
         thawed_s = time.monotonic()
