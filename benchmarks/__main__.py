@@ -20,6 +20,7 @@ from benchmarks import (
     progress,
     recovery,
     report,
+    sharing,
     stalls,
     startup,
     throughput,
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "checkpoints": checkpoints.measure,
     "stalls": stalls.measure,
     "recovery": recovery.measure,
+    "sharing": sharing.measure,
     "startup": startup.measure,
 }
 WAITS = "one_by_one"

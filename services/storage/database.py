@@ -57,7 +57,6 @@ class Database:
             max_size=CONNECTIONS,
             reconnect_timeout=ATTEMPT_S,
             kwargs=OPTIONS,
-            check=ConnectionPool.check_connection,
             open=False,
         )
 
@@ -69,18 +68,35 @@ class Database:
         """Give up all connections."""
         self._pool.close()
 
-    @contextlib.contextmanager
-    def connection(self, within_s: float = PATIENCE_S) -> Iterator[Connection[TupleRow]]:
-        """Lend a connection that works; each statement is a transaction.
+    def read(self, query: Query, **values: Any) -> list[TupleRow]:
+        """Return all rows of a query, soon; StorageError if there is no answer."""
+        deadline_s = time.monotonic() + READ_PATIENCE_S
+        while True:
+            with self._lent(deadline_s) as connection:
+                try:
+                    return connection.execute(query, values).fetchall()
+                except psycopg.OperationalError:  # the connection broke while nobody used it
+                    if time.monotonic() > deadline_s:
+                        raise
 
-        Args:
-            within_s: How long it is waited for.
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection[TupleRow]]:
+        """Lend a connection that works; each statement is a transaction.
 
         Raises:
             StorageError: There is none, or what was done with it failed; what came of it is then
                 not known.
         """
-        connection = self._lent(within_s)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            with self._lent(deadline_s) as connection:
+                if _works(connection):
+                    yield connection
+                    return
+
+    @contextlib.contextmanager
+    def _lent(self, deadline_s: float) -> Iterator[Connection[TupleRow]]:
+        connection = self._asked_for(deadline_s)
         try:
             with connection:
                 yield connection
@@ -89,9 +105,8 @@ class Database:
         finally:
             self._pool.putconn(connection)
 
-    def _lent(self, within_s: float) -> Connection[TupleRow]:
+    def _asked_for(self, deadline_s: float) -> Connection[TupleRow]:
         """Ask for a connection again and again: the pool itself tries ever more seldom."""
-        deadline_s = time.monotonic() + within_s
         while True:
             try:
                 return self._pool.getconn(ATTEMPT_S)
@@ -100,11 +115,6 @@ class Database:
                     raise StorageError("the database cannot be reached") from None
             except psycopg.Error as error:
                 raise StorageError(f"the database failed: {type(error).__name__}") from error
-
-    def read(self, query: Query, **values: Any) -> list[TupleRow]:
-        """Return all rows of a query, soon; StorageError if there is no answer."""
-        with self.connection(READ_PATIENCE_S) as connection:
-            return connection.execute(query, values).fetchall()
 
     def one(self, query: Query, **values: Any) -> TupleRow | None:
         """Return the first row of a statement, if any; StorageError if there is no answer."""
@@ -115,6 +125,15 @@ class Database:
         """Return how many rows a statement changed; StorageError if there is no answer."""
         with self.connection() as connection:
             return connection.execute(query, values).rowcount
+
+
+def _works(connection: Connection[TupleRow]) -> bool:
+    """Return whether the server answers; else what is done next could not be told from not done."""
+    try:
+        ConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
 
 
 def check_schema(url: str) -> None:
