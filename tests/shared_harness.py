@@ -105,7 +105,7 @@ class VirtualDatabase(Database):
         self._breaks = for_good
 
     @contextmanager
-    def connection(self, within_s: float = 0.0) -> Iterator[Connection[TupleRow]]:
+    def _lent(self, deadline_s: float) -> Iterator[Connection[TupleRow]]:
         if self.is_dead:
             raise asyncio.CancelledError  # so ends whatever of its process is still about
         if self.thawed is not None:
@@ -199,6 +199,7 @@ class Process:
         self.storage = PostgresBatches(self.database, settings.hospital_api_base_url)
         self.line = ProcessLine(harness.wire, self)
         self.meters = Meters()
+        self.is_deaf = False  # nothing that others tell arrives
         self._missed: list[tuple[UUID, str]] = []
         tracker = ProgressTracker(self.storage, harness.wall_clock, self.meters)
         self._peers = DatabasePeers(self.storage, tracker, self._offer)
@@ -284,7 +285,7 @@ class Process:
     def hear(self, batch_id: UUID, sender: str) -> None:
         if self.database.thawed is not None:
             self._missed.append((batch_id, sender))
-        elif not (self.database.is_away or self.database.is_dead):
+        elif not (self.is_deaf or self.database.is_away or self.database.is_dead):
             self._peers.hear(batch_id, sender)
 
     def take(self, batch_id: UUID) -> None:
@@ -353,6 +354,12 @@ class SharedHarness(Harness):
     @property
     def creates_under_way(self) -> int:
         return sum(process.line.creates_under_way for process in self.processes)
+
+    def stored(self) -> int:
+        """Return how many batches the database has, also those that nobody may know yet."""
+        row = self._connection.execute("SELECT count(*) FROM hospital_bulk.batches").fetchone()
+        assert row is not None
+        return int(row[0])
 
     def ask(self, which: int) -> None:
         """Have clients ask another process from now on."""

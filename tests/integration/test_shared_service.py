@@ -135,6 +135,7 @@ def test_a_process_that_has_not_heard_yet_asks_before_it_sends(tmp_path: Path):
         await asyncio.sleep(MINUTE_S - 2)
         assert creates(harness) == 30  # the rest waits for the rate window
 
+        runner.is_deaf = True
         harness.forget(runner)
         other.take(batch.id)
 
@@ -267,6 +268,24 @@ def test_an_upload_that_was_refused_is_not_loaded_though_it_was_stored(tmp_path:
         await asyncio.sleep(SOON_S)
         assert harness.observer.batches == {}
         assert creates(harness) == 0
+
+    play(tmp_path, scenario)
+
+
+def test_an_upload_that_was_refused_is_removed_when_the_database_is_back(tmp_path: Path):
+    async def scenario(harness: SharedHarness) -> None:
+        refusing, _ = harness.processes
+        refusing.database.lose_answers(for_good=True)
+        with pytest.raises(StorageUnavailable):
+            await harness.upload(csv_file(5))
+        assert harness.stored() == 1
+
+        refusing.cut_off(is_away=False)
+        await asyncio.sleep(LEASE_S / 2)
+
+        assert harness.stored() == 0
+        await asyncio.sleep(SOON_S)
+        assert await harness.hospitals() == []
 
     play(tmp_path, scenario)
 

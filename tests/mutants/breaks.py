@@ -24,6 +24,8 @@ JOURNAL = "tests/unit/test_journal.py::"
 PACING = "tests/unit/test_pacing.py::"
 SETTLING = "tests/unit/test_settling.py::"
 MATCHING = "tests/unit/test_reconciliation.py::"
+SHARING = "tests/integration/test_shared_service.py::"
+STORED = "tests/unit/test_batch_storage.py::"
 WRITES = "tests/unit/test_progress_tracker.py::"
 
 
@@ -801,5 +803,112 @@ BREAKS = (
         "            for number in range(batch.opened_parts)\n",
         "            for number in range(min(batch.opened_parts, 1))\n",
         PARTS + "TestAbandon::test_every_part_leaves_the_directory",
+    ),
+    # Several processes on one database.
+    Break(
+        "who lost a batch writes it all the same",
+        "services/storage/postgres.py",
+        """    WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
+    RETURNING id, version, cancelled
+""",
+        """    WHERE id = %(id)s
+    RETURNING id, version, cancelled
+""",
+        STORED + "TestFences::test_who_lost_a_batch_is_told_and_changes_nothing",
+    ),
+    Break(
+        "an earlier hold of the same process counts still",
+        "services/storage/postgres.py",
+        """    WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
+    RETURNING id, version, cancelled
+""",
+        """    WHERE id = %(id)s AND holder = %(me)s
+    RETURNING id, version, cancelled
+""",
+        STORED + "TestFences::test_an_earlier_hold_of_the_same_process_counts_no_more",
+    ),
+    Break(
+        "a claim takes what another process holds",
+        "services/storage/postgres.py",
+        "    WHERE id = %(id)s AND (holder = %(me)s OR {_IS_FREE})\n",
+        "    WHERE id = %(id)s\n",
+        STORED + "TestClaims::test_of_many_processes_one_gets_a_batch",
+    ),
+    Break(
+        "a save undoes a cancel that its process has not heard of",
+        "services/storage/postgres.py",
+        "        cancelled = %(cancelled)s OR (cancelled AND NOT %(reset)s)\n",
+        "        cancelled = %(cancelled)s\n",
+        STORED + "TestCancelling::test_saves_of_who_has_not_heard_yet_do_not_lose_it",
+    ),
+    Break(
+        "a batch is cancelled elsewhere while it is activated",
+        "services/storage/postgres.py",
+        "    WHERE id = %(id)s AND status = ANY(%(statuses)s)\n",
+        "    WHERE id = %(id)s AND %(statuses)s IS NOT NULL\n",
+        STORED + "TestCancelling::test_only_what_is_to_be_sent_can_be_cancelled",
+    ),
+    Break(
+        "an upload is known elsewhere before its client may be told",
+        "services/storage/postgres.py",
+        '_IS_ACCEPTED = f"(fence <> 1 OR holder = %(me)s OR {_IS_FREE})"\n',
+        '_IS_ACCEPTED = "%(me)s IS NOT NULL AND %(lease_s)s > 0"\n',
+        STORED + "TestReading::test_others_know_of_a_batch_when_its_client_may_be_told",
+    ),
+    Break(
+        "an upload that was refused stays where it may have been stored",
+        "services/storage/postgres.py",
+        """            self._refused.add(batch.id)
+            raise
+""",
+        """            raise
+""",
+        SHARING + "test_an_upload_that_was_refused_is_removed_when_the_database_is_back",
+    ),
+    Break(
+        "the newest turns are given back in place of the oldest",
+        "services/storage/turns.py",
+        "    ORDER BY taken_at LIMIT %(turns)s\n",
+        "    ORDER BY taken_at DESC LIMIT %(turns)s\n",
+        STORED + "TestTurns::test_what_is_given_back_is_taken_again",
+    ),
+    Break(
+        "each process has the directory's budgets for itself",
+        "wiring.py",
+        "        budgets=sharing.budgets if sharing else None,\n",
+        "        budgets=None,\n",
+        SHARING + "test_processes_share_what_the_directory_allows",
+    ),
+    Break(
+        "nobody asks before a create whether the batch is still its own",
+        "services/patient_directory.py",
+        """            if not await self._peers.may_send(batch_id):
+                return _TOO_LATE
+            await sending()
+""",
+        """            await sending()
+""",
+        SHARING + "test_a_process_that_has_not_heard_yet_asks_before_it_sends",
+    ),
+    Break(
+        "who takes over believes what was written last",
+        "services/housekeeping.py",
+        "                elif batch.status in INTERRUPTED and is_clean:\n",
+        "                elif batch.status in INTERRUPTED:\n",
+        SHARING + "test_what_a_killed_process_ran_is_finished_by_another",
+    ),
+    Break(
+        "what a process left is not offered to others",
+        "services/database_peers.py",
+        "            await self._offer(batch_id)\n\n    async def _catch_up",
+        "\n    async def _catch_up",
+        SHARING + "test_what_a_killed_process_ran_is_finished_by_another",
+    ),
+    Break(
+        "a run that was to end anyway keeps a batch that it lost",
+        "services/batch_run.py",
+        "        if self.stopped_by is None or isinstance(reason, Lost):",
+        "        if self.stopped_by is None:",
+        SHARING + "test_a_run_that_was_to_end_anyway_lets_go_of_a_lost_batch",
     ),
 )

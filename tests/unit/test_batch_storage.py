@@ -74,7 +74,7 @@ def with_created(batch: Batch, *numbers: int) -> Batch:
 
 @pytest.fixture(scope="module")
 def url() -> str:
-    url = server().create_database("storage")
+    url = server().create_database(f"storage_{uuid4().hex}")
     migrate(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SETTABLE_CLOCK)
