@@ -147,6 +147,13 @@ class Settings(BaseSettings):
             )
         return rows
 
+    @field_validator("run_batches")
+    @classmethod
+    def _somebody_runs_them(cls, run_batches: bool, info: ValidationInfo) -> bool:
+        if not run_batches and info.data.get("database_url") is None:
+            raise ValueError("without DATABASE_URL no other process can run them")
+        return run_batches
+
     @field_validator("api_keys_file")
     @classmethod
     def _each_secret_is_one_key(

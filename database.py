@@ -64,7 +64,9 @@ def import_folder(url: str, folder: Path, directory_url: str) -> str:
     finally:
         files.close()
         database.close()
-    return f"Batches imported: {len(batches)}."
+    others = sum(batch.directory_url != directory_url for batch in batches)
+    of_others = f", {others} of them of another directory (HOSPITAL_API_BASE_URL)" if others else ""
+    return f"Batches imported: {len(batches)}{of_others}."
 
 
 def _set_aside(folder: Path, batch_id: str) -> None:

@@ -4,7 +4,7 @@ Whether a batch is the caller's to name was seen to before its id came here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -189,7 +189,7 @@ class BatchService:
             return Submission(await self._accept(upload, None))
         digest = await asyncio.to_thread(digest_of, upload.file)
         async with self._turns.turn(upload.owner, upload.idempotency_key):
-            await self._peers.refresh_all()
+            await self._peers.refresh_upload(upload.owner, upload.idempotency_key)
             known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
             if known is None:
                 try:
@@ -205,7 +205,7 @@ class BatchService:
         """Return the batch that another process takes under that name in this very moment."""
         deadline_s = clock.now_s() + MOMENT_S
         while clock.now_s() < deadline_s:
-            await self._peers.refresh_all()
+            await self._peers.refresh_upload(owner, key)
             known = self._tracker.uploaded_as(owner, key)
             if known is not None:
                 return known
@@ -250,9 +250,7 @@ class BatchService:
             BatchNotFound, BatchConflict, TooManyBatches, Unavailable: It is what it was.
         """
         batch = self._tracker.get(batch_id)
-        async with self._claimed(batch, cannot_resume):
-            if batch.status is not BatchStatus.RESUMABLE:
-                raise BatchConflict(cannot_resume(batch))
+        async with self._claimed(batch, _RESUMABLE, cannot_resume):
             self._check_directory(batch)
             self._check_room(batch.owner, besides=batch)
             before = tuple(batch.rows)
@@ -331,9 +329,7 @@ class BatchService:
             BatchConflict, Unavailable: It is what it was, or `abandoning` and taken up again later.
         """
         batch = self._tracker.get(batch_id)
-        async with self._claimed(batch, cannot_abandon):
-            if batch.status not in _ABANDONABLE:
-                raise BatchConflict(cannot_abandon(batch))
+        async with self._claimed(batch, _ABANDONABLE, cannot_abandon):
             self._check_directory(batch)
             if self.is_stopping:
                 raise ShuttingDown
@@ -427,10 +423,20 @@ class BatchService:
             stop_hearing()
 
     @asynccontextmanager
-    async def _claimed(self, batch: Batch, refusal: Callable[[Batch], str]) -> AsyncIterator[None]:
-        """Hold the claim on a batch for a block; BatchConflict with *refusal* if it is held."""
+    async def _claimed(
+        self, batch: Batch, statuses: Set[BatchStatus], refusal: Callable[[Batch], str]
+    ) -> AsyncIterator[None]:
+        """Hold the claim on a batch for a block.
+
+        Raises:
+            BatchConflict: With *refusal*: it is held, or in none of *statuses*.
+        """
+        if batch.status not in statuses:  # without a claim, which others would hear of
+            raise BatchConflict(refusal(batch))
         try:
             async with self._claims.taken(batch):
+                if batch.status not in statuses:
+                    raise BatchConflict(refusal(batch))
                 yield
         except Taken:
             raise BatchConflict(refusal(batch)) from None
@@ -482,5 +488,6 @@ class BatchService:
             raise BatchConflict(other_directory(batch))
 
 
+_RESUMABLE = frozenset({BatchStatus.RESUMABLE})
 _ABANDONABLE = STOPPED | {BatchStatus.ABANDONING}
 _CANCELLABLE = frozenset({BatchStatus.INITIALIZING, BatchStatus.PROCESSING})

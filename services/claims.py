@@ -14,7 +14,7 @@ from uuid import UUID
 
 from structlog.contextvars import bound_contextvars
 
-from models.batch import ENDED, Batch
+from models.batch import ENDED, INTERRUPTED, Batch
 from models.errors import BulkError
 from services import clock
 from services.logs import get_logger
@@ -63,13 +63,15 @@ class Claims:
             Taken: It is held.
             StorageUnavailable: Nobody knows.
         """
-        is_clean = await self._take(batch)
+        was_clean = await self._take(batch)
         try:
-            yield is_clean
+            yield was_clean
         finally:
             if batch.id not in self._work:
+                # What a process that died left under way stays so for whoever takes it next.
+                is_clean = was_clean or batch.status not in INTERRUPTED
                 try:
-                    await self._peers.release(batch, is_clean=True)
+                    await self._peers.release(batch, is_clean=is_clean)
                 finally:
                     self._held.pop(batch.id, None)
 

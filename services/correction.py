@@ -38,6 +38,8 @@ async def correct(
     """
     if not 1 <= number <= len(batch.rows):
         raise RowNotFound(len(batch.rows))
+    if not batch.is_correctable:
+        raise BatchConflict(cannot_correct(batch))
     try:
         async with claims.taken(batch):
             mended = _mended(batch, number, changes)

@@ -22,9 +22,6 @@ from services.storage.postgres import LEASE_S, NotStored, PostgresBatches, Store
 logger = get_logger(__name__)
 
 RETRY_S = 0.5  # how often a database that is away is asked again
-# A turn of the pacing is for a request that leaves at once; this is within the margin of a window.
-PROMPT_S = 0.3
-A_DAY_S = 86_400.0
 SEEN_EVERY_S = LEASE_S / 3
 
 
@@ -54,13 +51,16 @@ class DatabasePeers:
         self._has_news = asyncio.Event()
 
     async def take(self, batch: Batch) -> bool:
+        is_clean = False
         try:
             claim = await off_loop(partial(self._storage.claim, batch.id))
+            is_clean = claim is not None and claim.is_clean
             await self._read(batch.id)
-        except BaseException as error:
-            await self._release(batch.id, is_clean=False)
-            if isinstance(error, StorageError):
-                raise StorageUnavailable from None
+        except StorageError:
+            await self._release(batch.id, is_clean=is_clean)
+            raise StorageUnavailable from None
+        except BaseException:
+            await self._release(batch.id, is_clean=is_clean)
             raise
         if claim is None:
             raise Taken
@@ -88,8 +88,7 @@ class DatabasePeers:
             await self._release(batch.id, is_clean=True)
         await self._offer(batch.id)
 
-    async def may_send(self, batch_id: UUID) -> bool:
-        asked_s = clock.now_s()
+    async def may_send(self, batch_id: UUID) -> None:
         while True:
             try:
                 is_cancelled = await off_loop(partial(self._storage.check, batch_id))
@@ -104,7 +103,6 @@ class DatabasePeers:
             if not batch.cancelled:
                 self._tracker.cancelled_elsewhere(batch)
             raise cancelled()
-        return clock.now_s() - asked_s < PROMPT_S
 
     async def cancel(self, batch: Batch) -> bool:
         try:
@@ -122,6 +120,14 @@ class DatabasePeers:
         except StorageError:
             if batch_id not in self._tracker:
                 raise StorageUnavailable(UNREAD) from None
+
+    async def refresh_upload(self, owner: str | None, idempotency_key: str) -> None:
+        try:
+            found = await off_loop(partial(self._storage.uploaded_as, owner, idempotency_key))
+        except StorageError:
+            raise StorageUnavailable from None
+        if found is not None:
+            await self.refresh(found)
 
     async def refresh_all(self) -> None:
         known = [batch.id for batch in self._tracker]
@@ -177,9 +183,11 @@ class DatabasePeers:
                 now_s = clock.now_s()
                 since_s = since_s if now_s - seen_s < LEASE_S else now_s
                 seen_s = now_s
+                # After a gap the others may have had one too: it says nothing of them.
+                if now_s - since_s > LEASE_S:
+                    await off_loop(self._storage.free_unseen)
                 if takes_over:
-                    # After a gap the others may have had one too: it says nothing of them.
-                    await self.take_over(LEASE_S if now_s - since_s > LEASE_S else A_DAY_S)
+                    await self.take_over()
                 await self.refresh_all()
             except (StorageError, StorageUnavailable):
                 pass  # told by whoever has something to store
@@ -187,9 +195,9 @@ class DatabasePeers:
                 logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
 
-    async def take_over(self, lease_s: float) -> None:
+    async def take_over(self) -> None:
         """Have some process take each unfinished batch that nobody works on."""
-        for batch_id in await off_loop(partial(self._storage.left_over, lease_s)):
+        for batch_id in await off_loop(self._storage.left_over):
             logger.info("batch is left over: it goes on", batch_id=str(batch_id))
             await self._offer(batch_id)
 

@@ -441,7 +441,8 @@ class Lane:
             now_s = clock.now_s()
             self._sent_s.clear()
             self._sent_s.extend(now_s - age_s for age_s in ages_s)
-        self._asking = None
+        finally:
+            self._asking = None
         self._grant()
 
     def _give_back_the_rest(self) -> None:

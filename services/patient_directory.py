@@ -38,6 +38,8 @@ from services.peers import Peers
 from services.reasons import turned_away
 
 USUAL_CREATE_S = 5.0  # by the directory's design, until one was seen
+# A turn is for a request that leaves at once; this is within the margin of a rate window.
+PROMPT_S = 0.3
 _TOO_LATE = NotSent("what had to be known first took too long")
 
 
@@ -98,9 +100,9 @@ class Lanes:
 
     def close(self) -> None:
         """Let nothing leave any more."""
-        for lane in (self.create, self.look, self.find, self.delete, self.delete_batch):
+        changes = (self.create, self.delete, self.delete_batch, self.activate)
+        for lane in (*changes, self.look, self.verify, self.find):
             lane.close()
-        self.activate.close()
 
 
 class PatientDirectory:
@@ -170,7 +172,8 @@ class PatientDirectory:
         directory_batch_id: UUID,
         hospital: HospitalRow,
         *,
-        sending: Callable[[], Awaitable[None]],
+        preparing: Callable[[], Awaitable[None]],
+        sending: Callable[[], None],
         answered: Callable[[CreateOutcome, float], None],
     ) -> CreateOutcome:
         """Send one row when its turn comes.
@@ -181,7 +184,8 @@ class PatientDirectory:
             batch_id: The batch that waits for its turn.
             directory_batch_id: The directory batch that the row goes to.
             hospital: The row.
-            sending: Called when the turn has come, immediately before each send.
+            preparing: Awaited when the turn has come, before each send.
+            sending: Called immediately before each send.
             answered: Called with each outcome, 429s too, and the seconds it took.
 
         Raises:
@@ -189,9 +193,9 @@ class PatientDirectory:
         """
 
         async def exchange() -> CreateOutcome:
-            if not await self._peers.may_send(batch_id):
+            if not await self._is_prompt(batch_id, preparing):
                 return _TOO_LATE
-            await sending()
+            sending()
             started_s = clock.now_s()
             outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
             seconds = clock.now_s() - started_s
@@ -203,6 +207,20 @@ class PatientDirectory:
             outcome = await self._lanes.create.send(batch_id, exchange)
             if outcome is not _TOO_LATE:
                 return outcome
+
+    async def _is_prompt(
+        self, batch_id: UUID, preparing: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
+        """Do what comes immediately before a change; False if it took too long for the turn.
+
+        Raises:
+            CannotContinue: The batch is not this process's any more, or is to be cancelled.
+        """
+        began_s = clock.now_s()
+        if preparing is not None:
+            await preparing()
+        await self._peers.may_send(batch_id)
+        return clock.now_s() - began_s < PROMPT_S
 
     async def look(self, batch_id: UUID, directory_batch_ids: Sequence[UUID]) -> Look:
         """List all hospitals of some directory batches; CannotContinue after the wake timeout."""
@@ -247,7 +265,7 @@ class PatientDirectory:
         """Activate one directory batch: one exchange."""
 
         async def exchange() -> ActivateOutcome:
-            if not await self._peers.may_send(batch_id):
+            if not await self._is_prompt(batch_id):
                 return _TOO_LATE
             return await self._api.activate(directory_batch_id)
 
@@ -265,7 +283,7 @@ class PatientDirectory:
                 return found
             if found.hospital != copy:
                 return Absent()
-            if not await self._peers.may_send(batch_id):
+            if not await self._is_prompt(batch_id):
                 return _TOO_LATE
             return await self._api.delete(copy.id)
 
@@ -287,7 +305,7 @@ class PatientDirectory:
             active = tuple(hospital.id for hospital in listed.hospitals if hospital.active)
             if active:
                 return StillActive(active)
-            if not await self._peers.may_send(batch_id):
+            if not await self._is_prompt(batch_id):
                 return _TOO_LATE
             return await self._api.delete_batch(directory_batch_id)
 

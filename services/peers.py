@@ -54,11 +54,8 @@ class Peers(Protocol):
     async def offer(self, batch: Batch) -> None:
         """Have some process take a batch that nobody holds."""
 
-    async def may_send(self, batch_id: UUID) -> bool:
-        """Wait until it is sure that this process still works on a batch.
-
-        Returns:
-            Whether that was known at once; else what waited for it comes too late for its turn.
+    async def may_send(self, batch_id: UUID) -> None:
+        """Return when it is sure that this process still works on a batch.
 
         Raises:
             Lost: It does not.
@@ -79,6 +76,13 @@ class Peers(Protocol):
             StorageUnavailable: Nothing is known of it, and nobody knows whether there is one.
         """
 
+    async def refresh_upload(self, owner: str | None, idempotency_key: str) -> None:
+        """Bring what is known of an upload that names itself up to date.
+
+        Raises:
+            StorageUnavailable: Nobody knows whether there is one.
+        """
+
     async def refresh_all(self) -> None:
         """Bring what is known of all batches up to date, or leave it if that cannot be had."""
 
@@ -97,13 +101,16 @@ class NoPeers:
     async def offer(self, batch: Batch) -> None:
         pass
 
-    async def may_send(self, batch_id: UUID) -> bool:
-        return True
+    async def may_send(self, batch_id: UUID) -> None:
+        pass
 
     async def cancel(self, batch: Batch) -> bool:
         return True
 
     async def refresh(self, batch_id: UUID) -> None:
+        pass
+
+    async def refresh_upload(self, owner: str | None, idempotency_key: str) -> None:
         pass
 
     async def refresh_all(self) -> None:

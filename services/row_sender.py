@@ -69,7 +69,8 @@ class RowSender:
                     run.batch.id,
                     into,
                     run.batch.row(number).hospital,
-                    sending=partial(self._sending, run, part, number),
+                    preparing=partial(self._prepare, run, part),
+                    sending=partial(self._sending, run, number),
                     answered=partial(self._record, run, part, number, into),
                 )
                 if isinstance(outcome, RateLimited | Unexpected):
@@ -83,7 +84,7 @@ class RowSender:
         except TurnWithdrawn:
             return
 
-    async def _sending(self, run: Run, part: Part, number: int) -> None:
+    async def _prepare(self, run: Run, part: Part) -> None:
         await self._open(run, part)
         async with run.counting:
             if run.uncounted:  # only now: a batch may wait for its turn through many restarts
@@ -91,6 +92,8 @@ class RowSender:
                 count = run.batch.auto_resumes + 1
                 await make_known(self._tracker, run.batch, auto_resumes=count)
                 run.uncounted = False
+
+    def _sending(self, run: Run, number: int) -> None:
         if self._directory.waker.is_stopping or run.stopped_by:  # since the turn was granted
             raise TurnWithdrawn
         self._tracker.set_row(run.batch, number, RowStatus.PROCESSING)

@@ -93,6 +93,8 @@ class Database:
                 if _works(connection):
                     yield connection
                     return
+            if time.monotonic() > deadline_s:
+                raise StorageError("the database breaks every connection")
 
     @contextlib.contextmanager
     def _lent(self, deadline_s: float) -> Iterator[Connection[TupleRow]]:

@@ -87,7 +87,7 @@ class PostgresBatches:
 
     Args:
         database: Its connections.
-        directory_url: The directory of this process: batches of others are none of its work.
+        directory_url: The directory of this process, which knows no batches of others.
     """
 
     def __init__(self, database: Database, directory_url: str) -> None:
@@ -220,10 +220,10 @@ class PostgresBatches:
             StorageError: Nobody knows.
         """
         hold = self._hold(batch_id)
-        row = self._database.one(_CHECK, id=batch_id, me=self._me, fence=hold.fence)
-        if row is None:
+        found = self._database.read(_CHECK, id=batch_id, me=self._me, fence=hold.fence)
+        if not found:
             raise self._lost(batch_id)
-        return bool(row[0])
+        return bool(found[0][0])
 
     def cancel(self, batch_id: UUID) -> bool:
         """Have no further row of a batch sent, whoever holds it; False if it is too late."""
@@ -232,12 +232,19 @@ class PostgresBatches:
 
     def versions(self) -> dict[UUID, int]:
         """Return the version of every batch, but of those that may still turn out to be refused."""
-        versions: dict[UUID, int] = dict(
-            self._database.read(_VERSIONS, me=self._me, lease_s=LEASE_S)
-        )
+        versions: dict[UUID, int] = dict(self._database.read(_VERSIONS, **self._knowing()))
         for batch_id in self._refused:
             versions.pop(batch_id, None)
         return versions
+
+    def uploaded_as(self, owner: str | None, idempotency_key: str) -> UUID | None:
+        """Return the batch that *owner* uploaded under a key of their own, if there is one."""
+        about = {"owner": owner or "", "key": idempotency_key}
+        found = self._database.read(_UPLOADED, **about, **self._knowing())
+        return found[0][0] if found and found[0][0] not in self._refused else None
+
+    def _knowing(self) -> dict[str, Any]:
+        return {"me": self._me, "lease_s": LEASE_S, "directory": self._directory_url}
 
     def read(self, batch_id: UUID, since: int = 0) -> Stored | None:
         """Return what changed of a batch since a version; None if nothing did.
@@ -250,8 +257,7 @@ class PostgresBatches:
             NotStored: There is no such batch.
             StorageError: It cannot be read.
         """
-        about = {"id": batch_id, "me": self._me, "lease_s": LEASE_S}
-        found = self._database.read(_READ, since=since, **about)
+        found = self._database.read(_READ, id=batch_id, since=since, **self._knowing())
         if not found or batch_id in self._refused:
             raise NotStored
         head, rows, version, cancelled, is_held, step, eta_s, age_s = found[0]
@@ -292,13 +298,16 @@ class PostgresBatches:
         """Show that this process is gone: what it held may be taken at once."""
         self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
 
-    def left_over(self, lease_s: float = LEASE_S) -> list[UUID]:
-        """Return the unfinished batches of this directory that nobody holds, or is to take.
+    def free_unseen(self) -> None:
+        """Have nobody hold what is held by processes that were not seen for as long as the lease.
 
-        Args:
-            lease_s: How long a holder may not have been seen, in seconds.
+        Their state is not clean: whoever takes the batches next looks at the directory first.
         """
-        about = {"directory": self._directory_url, "statuses": UNFINISHED, "lease_s": lease_s}
+        self._database.read(_FREE_UNSEEN, me=self._me, lease_s=LEASE_S)
+
+    def left_over(self) -> list[UUID]:
+        """Return the unfinished batches of this directory that nobody holds, or is to take."""
+        about = {"directory": self._directory_url, "statuses": UNFINISHED}
         return [batch_id for (batch_id,) in self._database.read(_LEFT_OVER, **about)]
 
     def _hold(self, batch_id: UUID) -> _Hold:
@@ -392,6 +401,8 @@ _IS_FREE = """
 # may tell that it was accepted.
 _IS_ACCEPTED = f"(fence <> 1 OR holder = %(me)s OR {_IS_FREE})"
 
+_IS_KNOWN = f"directory_url = %(directory)s AND {_IS_ACCEPTED}"
+
 _CLAIM = f"""
 WITH before AS (
     SELECT id, is_clean FROM hospital_bulk.batches
@@ -435,7 +446,12 @@ WITH cancelled AS (
 SELECT {_TELL} FROM cancelled
 """
 
-_VERSIONS = f"SELECT id, version FROM hospital_bulk.batches WHERE {_IS_ACCEPTED}"
+_VERSIONS = f"SELECT id, version FROM hospital_bulk.batches WHERE {_IS_KNOWN}"
+
+_UPLOADED = f"""
+SELECT id FROM hospital_bulk.batches
+WHERE coalesce(owner, '') = %(owner)s AND idempotency_key = %(key)s AND {_IS_KNOWN}
+"""
 
 _READ = f"""
 SELECT CASE WHEN version > %(since)s THEN head::text END,
@@ -443,7 +459,7 @@ SELECT CASE WHEN version > %(since)s THEN head::text END,
         WHERE batch_id = batches.id AND rows.version > %(since)s),
     version, cancelled, holder IS NOT NULL, step, eta_s,
     extract(epoch FROM hospital_bulk.clock() - saved_at)::double precision
-FROM hospital_bulk.batches WHERE id = %(id)s AND {_IS_ACCEPTED}
+FROM hospital_bulk.batches WHERE id = %(id)s AND {_IS_KNOWN}
 """
 
 _IS_READ_ONLY = """
@@ -461,9 +477,18 @@ INSERT INTO hospital_bulk.processes VALUES (%(me)s, hospital_bulk.clock())
 ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
 """
 
-_LEFT_OVER = f"""
+_FREE_UNSEEN = f"""
+WITH freed AS (
+    UPDATE hospital_bulk.batches SET holder = NULL, version = version + 1
+    WHERE holder IS NOT NULL AND {_IS_FREE}
+    RETURNING id
+)
+SELECT {_TELL.replace("%(id)s", "id")} FROM freed
+"""
+
+_LEFT_OVER = """
 SELECT id FROM hospital_bulk.batches
-WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s) AND {_IS_FREE}
+WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s) AND holder IS NULL
 AND NOT EXISTS (
     SELECT FROM procrastinate_jobs
     WHERE procrastinate_jobs.status = 'todo' AND queueing_lock = batches.id::text

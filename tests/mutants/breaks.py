@@ -441,10 +441,10 @@ BREAKS = (
     Break(
         "a resume does not ask whose directory it was",
         "services/batch_service.py",
-        """                raise BatchConflict(cannot_resume(batch))
+        """        async with self._claimed(batch, _RESUMABLE, cannot_resume):
             self._check_directory(batch)
 """,
-        """                raise BatchConflict(cannot_resume(batch))
+        """        async with self._claimed(batch, _RESUMABLE, cannot_resume):
 """,
         INTERRUPTIONS + "test_an_interrupted_batch_of_another_directory_is_left_alone",
     ),
@@ -629,7 +629,7 @@ BREAKS = (
         "an upload's name is looked for before its turn has come",
         "services/batch_service.py",
         """        async with self._turns.turn(upload.owner, upload.idempotency_key):
-            await self._peers.refresh_all()
+            await self._peers.refresh_upload(upload.owner, upload.idempotency_key)
             known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
 """,
         """        known = self._tracker.uploaded_as(upload.owner, upload.idempotency_key)
@@ -882,12 +882,8 @@ BREAKS = (
     Break(
         "nobody asks before a create whether the batch is still its own",
         "services/patient_directory.py",
-        """            if not await self._peers.may_send(batch_id):
-                return _TOO_LATE
-            await sending()
-""",
-        """            await sending()
-""",
+        "        await self._peers.may_send(batch_id)\n",
+        "",
         SHARING + "test_a_process_that_has_not_heard_yet_asks_before_it_sends",
     ),
     Break(

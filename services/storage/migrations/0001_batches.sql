@@ -30,7 +30,7 @@ CREATE TABLE hospital_bulk.batches (
 
 CREATE INDEX ON hospital_bulk.batches (holder) WHERE holder IS NOT NULL;
 
-CREATE UNIQUE INDEX ON hospital_bulk.batches (coalesce(owner, ''), idempotency_key)
+CREATE UNIQUE INDEX ON hospital_bulk.batches (directory_url, coalesce(owner, ''), idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
 CREATE TABLE hospital_bulk.rows (
