@@ -71,8 +71,13 @@ def _host(value: str) -> str:
 
 
 def _database_url(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and not re.match("postgres(ql)?://", value.get_secret_value()):
-        raise ValueError("it must be postgresql://user:password@host:port/database")
+    form = r"postgres(ql)?://([^\s@/?#]*@)?[^\s@?#]*(\?[^\s#]*)?"
+    url = "" if value is None else value.get_secret_value()
+    if value is not None and (not re.fullmatch(form, url) or re.search("%(?![0-9A-Fa-f]{2})", url)):
+        raise ValueError(
+            "it must be postgresql://user:password@host:port/database, where in a name or password "
+            "% @ / : ? # and blanks are written as %25 %40 %2F %3A %3F %23 and %20"
+        )
     return value
 
 

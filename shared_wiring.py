@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +21,7 @@ from services.storage.postgres import PostgresBatches
 from services.storage.turns import shared_budgets
 from wiring import Sharing, build_service
 
+HANGING_S = 5.0  # beyond the grace
 THREADS = 32  # those that wait for a database which hangs leave some to others
 
 
@@ -61,7 +64,7 @@ async def on_database(
                 peers.follow(),
                 listen(url, peers.hear, peers.hear_all),
                 engine.tidy(),
-                _stop_with(service, engine),
+                _stop_with(service, engine, settings.shutdown_grace_seconds + HANGING_S),
             ]
             tasks = [asyncio.create_task(one) for one in company]
             try:
@@ -74,9 +77,14 @@ async def on_database(
                     await asyncio.to_thread(storage.leave)
 
 
-async def _stop_with(service: BatchService, engine: Engine) -> None:
+async def _stop_with(service: BatchService, engine: Engine, at_most_s: float) -> None:
+    """Take no more batches when the service stops; and end, however long the database hangs."""
     await service.wait_until_stopping()
     engine.stop()
+    # A thread that waits for the database cannot be ended. Nothing is lost: it is as if killed.
+    last_resort = threading.Timer(at_most_s, os._exit, (1,))
+    last_resort.daemon = True
+    last_resort.start()
 
 
 def _nothing() -> None:

@@ -96,7 +96,7 @@ def build_service(
     )
     runner = BatchRunner(directory, tracker, policy, meters)
     abandonment = Abandonment(directory, tracker, settings.settle_seconds)
-    claims = Claims(peers)
+    claims = Claims(peers, hands_over=settings.auto_resume)
     house_rules = HouseRules(
         directory_url=settings.hospital_api_base_url,
         auto_resume=settings.auto_resume,

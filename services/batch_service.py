@@ -234,7 +234,7 @@ class BatchService:
         self._check_room(upload.owner)
         if self._peers.run_batches:
             await self._tracker.add(batch)
-            await self._peers.offer(batch)
+            await self._peers.accept(batch)
         else:
             async with self._claims.taken(batch):
                 await self._tracker.add(batch)

@@ -35,10 +35,12 @@ class Claims:
 
     Args:
         peers: The other processes.
+        hands_over: What is interrupted in good order may go on elsewhere as it is.
     """
 
-    def __init__(self, peers: Peers | None = None) -> None:
+    def __init__(self, peers: Peers | None = None, *, hands_over: bool = True) -> None:
         self._peers = peers or NoPeers()
+        self._hands_over = hands_over
         self._held: dict[UUID, Batch] = {}  # the one held longest goes first
         self._work: dict[UUID, asyncio.Task[Any]] = {}
 
@@ -127,7 +129,7 @@ class Claims:
         is_clean = False
         try:
             result = await work
-            is_clean = True  # it was not cut off: whatever was under way has its outcome
+            is_clean = self._hands_over  # not cut off: whatever was under way has its outcome
             return result
         finally:
             await self._peers.release(batch, is_clean=is_clean)

@@ -16,7 +16,7 @@ from services.off_loop import off_loop
 from services.peers import Lost, Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import cancelled
-from services.storage.contract import LostBatch, StorageError
+from services.storage.contract import StorageError
 from services.storage.postgres import LEASE_S, NotStored, PostgresBatches, Stored
 
 logger = get_logger(__name__)
@@ -49,6 +49,8 @@ class DatabasePeers:
         self._versions: dict[UUID, int] = {}  # of others' batches, as they are known here
         self._news: dict[UUID, None] = {}
         self._has_news = asyncio.Event()
+        self._asking: asyncio.Task[dict[UUID, bool]] | None = None  # that has not begun yet
+        self._one_asks = asyncio.Lock()
 
     async def take(self, batch: Batch) -> bool:
         is_clean = False
@@ -63,6 +65,7 @@ class DatabasePeers:
             await self._release(batch.id, is_clean=is_clean)
             raise
         if claim is None:
+            self._tracker.get(batch.id)  # BatchNotFound if it is gone
             raise Taken
         batch.cancelled, batch.told = claim.cancelled, None
         self._tracker.take(batch)
@@ -81,25 +84,31 @@ class DatabasePeers:
             self._versions[batch.id] = version
         await self.refresh(batch.id)
         if batch.status not in ENDED:
-            await self.offer(batch)
+            await self._offer(batch.id)
 
-    async def offer(self, batch: Batch) -> None:
-        if self._storage.holds(batch.id):  # it was stored just now
-            await self._release(batch.id, is_clean=True)
+    async def accept(self, batch: Batch) -> None:
+        try:
+            await off_loop(partial(self._storage.accept, batch.id))
+        except StorageError:
+            try:  # its answer may have been lost
+                await off_loop(partial(self._storage.accept, batch.id))
+            except StorageError:
+                self._drop(batch.id)
+                raise StorageUnavailable from None
         await self._offer(batch.id)
 
     async def may_send(self, batch_id: UUID) -> None:
-        while True:
+        held: dict[UUID, bool] | None = None
+        while held is None:
             try:
-                is_cancelled = await off_loop(partial(self._storage.check, batch_id))
-                break
-            except LostBatch:
-                self._tracker.lose(self._tracker.get(batch_id))
-                raise Lost from None
+                held = await self._held()
             except StorageError:
                 await asyncio.sleep(RETRY_S)
         batch = self._tracker.get(batch_id)
-        if is_cancelled and batch.status in INTERRUPTED:
+        if batch_id not in held:
+            self._tracker.lose(batch)
+            raise Lost
+        if held[batch_id] and batch.status in INTERRUPTED:
             if not batch.cancelled:
                 self._tracker.cancelled_elsewhere(batch)
             raise cancelled()
@@ -205,14 +214,27 @@ class DatabasePeers:
         if batch_id not in self._publishing:
             await self.refresh(batch_id)
             return
-        batch = self._tracker.get(batch_id)
-        try:
-            is_cancelled = await off_loop(partial(self._storage.check, batch_id))
-        except LostBatch:
+        batch, held = self._tracker.get(batch_id), await self._held()
+        if batch_id not in held:
             self._tracker.lose(batch)
-        else:
-            if is_cancelled and not batch.cancelled:
-                self._tracker.cancelled_elsewhere(batch)
+        elif held[batch_id] and not batch.cancelled:
+            self._tracker.cancelled_elsewhere(batch)
+
+    async def _held(self) -> dict[UUID, bool]:
+        """Ask the database what this process holds, in a question that begins after this call.
+
+        However many ask at a time, one question is under way, and one more is shared by all who
+        came since: twenty rows that leave together wait for two exchanges at most.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(_seen)
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> dict[UUID, bool]:
+        async with self._one_asks:
+            self._asking = None
+            return await off_loop(self._storage.check)
 
     def _publish(self, batch: Batch, row: int | None) -> None:
         if row is None:
@@ -257,3 +279,9 @@ class DatabasePeers:
     def _drop(self, batch_id: UUID) -> None:
         self._versions.pop(batch_id, None)
         self._tracker.drop(batch_id)
+
+
+def _seen(question: asyncio.Task[dict[UUID, bool]]) -> None:
+    """Look at what came of it, also when nobody waits for it any more."""
+    if not question.cancelled():
+        question.exception()

@@ -153,7 +153,7 @@ async def listen(url: str, hear: Callable[[UUID, str], None], hear_all: Callable
         hear_all: Called whenever something may have been missed.
     """
     while True:
-        with contextlib.suppress(psycopg.Error):
+        with contextlib.suppress(psycopg.Error, ValueError):  # ValueError: a stranger's notice
             async with await psycopg.AsyncConnection.connect(url, **OPTIONS) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 hear_all()

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from models.batch import INTERRUPTED, STOPPED, Batch, BatchStatus
 from models.caller import ANYBODY, Caller
-from models.errors import BatchConflict, StorageUnavailable
+from models.errors import BatchConflict, BatchNotFound, StorageUnavailable
 from models.row import RowStatus
 from services import clock
 from services.abandonment import Abandonment
@@ -101,7 +101,7 @@ class Housekeeping:
         if batch_id not in self._tracker:
             return
         batch = self._tracker.get(batch_id)
-        with contextlib.suppress(Taken, StorageUnavailable):
+        with contextlib.suppress(Taken, BatchNotFound, StorageUnavailable):
             async with self._claims.taken(batch) as is_clean:
                 if batch.status is BatchStatus.ABANDONING:
                     self._claims.start(batch, self._abandon(batch))
@@ -174,7 +174,7 @@ class Housekeeping:
 
     async def _begin_to_abandon(self, batch: Batch) -> asyncio.Task[int | Exception] | None:
         """Return the work, or None if somebody is at it, or took it up, since the round began."""
-        with contextlib.suppress(Taken, StorageUnavailable):
+        with contextlib.suppress(Taken, BatchNotFound, StorageUnavailable):
             async with self._claims.taken(batch):
                 if batch.id in self._tracker and self._is_kept_long_enough(batch):
                     return self._claims.start(batch, self._abandon(batch))
@@ -228,7 +228,7 @@ class Housekeeping:
     async def _take_up_abandons(self, caller: Caller) -> None:
         for batch in self._tracker.seen_by(caller):
             if batch.status is BatchStatus.ABANDONING:
-                with contextlib.suppress(Taken, StorageUnavailable):
+                with contextlib.suppress(Taken, BatchNotFound, StorageUnavailable):
                     async with self._claims.taken(batch):
                         if batch.status is BatchStatus.ABANDONING:
                             self._claims.start(batch, self._abandon(batch))
@@ -261,7 +261,7 @@ class Housekeeping:
         try:
             async with self._claims.taken(batch):
                 await self._tracker.forget(batch)
-        except (Taken, StorageUnavailable):
+        except (Taken, BatchNotFound, StorageUnavailable):
             return False
         logger.info("batch forgotten", batch_id=str(batch.id))
         return True

@@ -127,6 +127,10 @@ class TurnWithdrawn(Exception):
     """The waiting request will not be sent: its batch or the service is stopping."""
 
 
+class TurnUnused(Exception):
+    """Nothing was sent: raised by an exchange whose turn counts for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Leave to send one request, granted at `sent_s` (monotonic seconds).
@@ -204,6 +208,7 @@ class Lane:
 
         Raises:
             TurnWithdrawn: The batch was withdrawn, or the lane closed, before the turn came.
+            TurnUnused: *exchange* did.
         """
         self._here[batch_id] += 1
         try:
@@ -223,6 +228,9 @@ class Lane:
             outcome: T | None = None
             try:
                 outcome = await exchange()
+            except TurnUnused:
+                self._forget(turn)
+                raise
             finally:
                 self._leave(turn, outcome)
             if not isinstance(outcome, RateLimited):

@@ -33,14 +33,16 @@ from services import clock
 from services.directory_waker import DirectoryWaker
 from services.hospital_api import HospitalApi
 from services.meters import Meters
-from services.pacing import Budgets, Lane, Pace
+from services.pacing import Budgets, Lane, Pace, TurnUnused
 from services.peers import Peers
 from services.reasons import turned_away
 
 USUAL_CREATE_S = 5.0  # by the directory's design, until one was seen
-# A turn is for a request that leaves at once; this is within the margin of a rate window.
+# A turn is for a request that leaves at once; this is within the margin of a rate window. What
+# comes too late, as after a moment without the database, asks for another turn, but not for ever:
+# the worst that can happen is a 429.
 PROMPT_S = 0.3
-_TOO_LATE = NotSent("what had to be known first took too long")
+PROMPT_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +194,14 @@ class PatientDirectory:
             TurnWithdrawn: It was not sent and will not be.
         """
 
+        tries = 0
+
         async def exchange() -> CreateOutcome:
-            if not await self._is_prompt(batch_id, preparing):
-                return _TOO_LATE
+            began_s = clock.now_s()
+            await preparing()
+            await self._peers.may_send(batch_id)
+            if clock.now_s() - began_s > PROMPT_S and tries < PROMPT_TRIES:
+                raise TurnUnused
             sending()
             started_s = clock.now_s()
             outcome = self.waker.noted(await self._api.create(directory_batch_id, hospital))
@@ -204,23 +211,10 @@ class PatientDirectory:
             return outcome
 
         while True:
-            outcome = await self._lanes.create.send(batch_id, exchange)
-            if outcome is not _TOO_LATE:
-                return outcome
-
-    async def _is_prompt(
-        self, batch_id: UUID, preparing: Callable[[], Awaitable[None]] | None = None
-    ) -> bool:
-        """Do what comes immediately before a change; False if it took too long for the turn.
-
-        Raises:
-            CannotContinue: The batch is not this process's any more, or is to be cancelled.
-        """
-        began_s = clock.now_s()
-        if preparing is not None:
-            await preparing()
-        await self._peers.may_send(batch_id)
-        return clock.now_s() - began_s < PROMPT_S
+            try:
+                return await self._lanes.create.send(batch_id, exchange)
+            except TurnUnused:
+                tries += 1
 
     async def look(self, batch_id: UUID, directory_batch_ids: Sequence[UUID]) -> Look:
         """List all hospitals of some directory batches; CannotContinue after the wake timeout."""
@@ -265,8 +259,7 @@ class PatientDirectory:
         """Activate one directory batch: one exchange."""
 
         async def exchange() -> ActivateOutcome:
-            if not await self._is_prompt(batch_id):
-                return _TOO_LATE
+            await self._peers.may_send(batch_id)
             return await self._api.activate(directory_batch_id)
 
         return self.waker.noted(await self._lanes.activate.send(batch_id, exchange))
@@ -283,8 +276,7 @@ class PatientDirectory:
                 return found
             if found.hospital != copy:
                 return Absent()
-            if not await self._is_prompt(batch_id):
-                return _TOO_LATE
+            await self._peers.may_send(batch_id)
             return await self._api.delete(copy.id)
 
         return self.waker.noted(await self._lanes.delete.send(batch_id, look_and_delete))
@@ -305,8 +297,7 @@ class PatientDirectory:
             active = tuple(hospital.id for hospital in listed.hospitals if hospital.active)
             if active:
                 return StillActive(active)
-            if not await self._is_prompt(batch_id):
-                return _TOO_LATE
+            await self._peers.may_send(batch_id)
             return await self._api.delete_batch(directory_batch_id)
 
         outcome = await self._lanes.delete_batch.send(batch_id, look_and_delete)

@@ -40,6 +40,7 @@ class Peers(Protocol):
 
         Raises:
             Taken: Another process works on it.
+            BatchNotFound: Another process removed it.
             StorageUnavailable: Nobody knows.
         """
 
@@ -51,8 +52,12 @@ class Peers(Protocol):
             is_clean: Nothing of it is under way.
         """
 
-    async def offer(self, batch: Batch) -> None:
-        """Have some process take a batch that nobody holds."""
+    async def accept(self, batch: Batch) -> None:
+        """Have some process take a batch that was stored just now; its client may then be told.
+
+        Raises:
+            StorageUnavailable: It is removed, unless somebody took it.
+        """
 
     async def may_send(self, batch_id: UUID) -> None:
         """Return when it is sure that this process still works on a batch.
@@ -98,7 +103,7 @@ class NoPeers:
     async def release(self, batch: Batch, *, is_clean: bool) -> None:
         pass
 
-    async def offer(self, batch: Batch) -> None:
+    async def accept(self, batch: Batch) -> None:
         pass
 
     async def may_send(self, batch_id: UUID) -> None:

@@ -152,6 +152,7 @@ class ProgressTracker:
     def drop(self, batch_id: UUID) -> None:
         """Forget a batch that another process removed."""
         self._not_ours.discard(batch_id)
+        self._locks.pop(batch_id, None)
         if self._batches.pop(batch_id, None) is not None:
             self._changed.pop(batch_id, None)
             self.watchers.tell(batch_id)
@@ -162,6 +163,8 @@ class ProgressTracker:
 
     async def let_go(self, batch: Batch) -> bool:
         """Write a batch for the last time, then not any more; return whether all is written."""
+        if batch.id not in self._batches:
+            return True
         async with self._lock(batch):  # a write may be under way
             is_written = batch.id not in self._dirty
             if not is_written and batch.id not in self._not_ours:
@@ -229,7 +232,8 @@ class ProgressTracker:
 
     def publish(self, batch: Batch) -> None:
         """Have the other processes know soon what is told of the batch."""
-        self._write_soon(batch)
+        if batch.id in self._batches:
+            self._write_soon(batch)
 
     def touch(self, batch: Batch, *, row: int | None = None) -> None:
         """Note a change of the batch, or of one of its rows: it is written soon."""

@@ -139,7 +139,8 @@ class Observer:
         self._changed = changed
         self._removed = removed
         self.batches: dict[UUID, Batch] = {}
-        self.taken_over: set[UUID] = set()
+        self.taken_over: set[UUID] = set()  # or handed over
+        self._last_holders: dict[UUID, UUID] = {}
         self._holders: dict[UUID, tuple[str, float]] = {}  # and since when
 
     def look(self, batch_id: UUID) -> None:
@@ -156,8 +157,10 @@ class Observer:
         before = self._holders.get(batch_id, ("None",))[0]
         if batch_id not in self._holders or before != str(holder):
             self._holders[batch_id] = str(holder), asyncio.get_running_loop().time()
-            if "None" not in (before, str(holder)):
-                self.taken_over.add(batch_id)
+            if holder is not None:
+                if self._last_holders.get(batch_id, holder) != holder:
+                    self.taken_over.add(batch_id)
+                self._last_holders[batch_id] = holder
         self._changed(stored.head)
 
     def may_change(self, process: str, directory_batch_id: UUID) -> bool:

@@ -226,5 +226,7 @@ def _applied(connection: Connection[TupleRow]) -> set[str]:
 
 
 def _reason(error: psycopg.Error) -> str:
-    """Return the first line of what the server or the library says; it never has the password."""
+    """Return the first line of what the server or the library says, without the password."""
+    if isinstance(error, psycopg.ProgrammingError) and not error.sqlstate:  # it quotes the URL
+        return type(error).__name__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,6 @@ number than the one before (a fencing token): what an earlier holder writes is r
 Synchronous: whoever calls runs it off the event loop.
 """
 
-import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +126,25 @@ class PostgresBatches:
             self._refused.add(batch.id)
             raise
 
+    def accept(self, batch_id: UUID) -> None:
+        """Let any process take a batch that was stored just now: its client may be told.
+
+        Raises:
+            StorageError: Nobody knows; it is removed as soon as the database can be reached, unless
+                somebody took it.
+        """
+        self._holds.pop(batch_id, None)
+        self._refused.add(batch_id)
+        about = {"id": batch_id, "me": self._me, "fence": 1}
+        if not self._database.run(_RELEASE, is_clean=True, **about):
+            self._check_accepted(batch_id)
+        self._refused.discard(batch_id)
+
+    def _check_accepted(self, batch_id: UUID) -> None:
+        """An earlier try may have done it, though its answer was lost."""
+        if self._database.one(_IS_THERE, id=batch_id) is None:
+            raise StorageError("the batch was removed")
+
     def bring(self, batch: Batch) -> None:
         """Store a batch of another storage, for any process to take; nothing if it is there.
 
@@ -183,7 +201,8 @@ class PostgresBatches:
         """Hold a batch from now on; None if another process holds it, or it is not there."""
         self._claiming.add(batch_id)
         try:
-            row = self._database.one(_CLAIM, id=batch_id, me=self._me, lease_s=LEASE_S)
+            about = {"id": batch_id, "lease_s": LEASE_S}
+            row = self._database.one(_CLAIM, **about, **self._knowing())
             if row is None:
                 return None
             fence, is_clean, cancelled, _ = row
@@ -212,18 +231,17 @@ class PostgresBatches:
         row = self._database.one(_RELEASE, is_clean=is_clean, **about)
         return None if row is None else int(row[0])
 
-    def check(self, batch_id: UUID) -> bool:
-        """Return whether somebody wants a batch cancelled that this process holds.
+    def check(self) -> dict[UUID, bool]:
+        """Return all batches that this process still holds: whether somebody wants each cancelled.
 
         Raises:
-            LostBatch: It does not any more.
             StorageError: Nobody knows.
         """
-        hold = self._hold(batch_id)
-        found = self._database.read(_CHECK, id=batch_id, me=self._me, fence=hold.fence)
-        if not found:
-            raise self._lost(batch_id)
-        return bool(found[0][0])
+        holds = self._holds.copy()
+        found = self._database.read(_MINE, me=self._me)
+        fences = {batch_id: (fence, cancelled) for batch_id, fence, cancelled in found}
+        kept = {one: hold for one, hold in holds.items() if one in fences}
+        return {one: fences[one][1] for one, hold in kept.items() if fences[one][0] == hold.fence}
 
     def cancel(self, batch_id: UUID) -> bool:
         """Have no further row of a batch sent, whoever holds it; False if it is too late."""
@@ -244,7 +262,7 @@ class PostgresBatches:
         return found[0][0] if found and found[0][0] not in self._refused else None
 
     def _knowing(self) -> dict[str, Any]:
-        return {"me": self._me, "lease_s": LEASE_S, "directory": self._directory_url}
+        return {"me": self._me, "directory": self._directory_url}
 
     def read(self, batch_id: UUID, since: int = 0) -> Stored | None:
         """Return what changed of a batch since a version; None if nothing did.
@@ -278,9 +296,9 @@ class PostgresBatches:
         let go of: else nobody could ever have it.
         """
         for batch_id in tuple(self._refused):
-            with contextlib.suppress(LostBatch):
-                self.delete(batch_id)
+            self._database.run(_DELETE_UNTAKEN, id=batch_id, me=self._me)
             self._refused.discard(batch_id)
+            self._holds.pop(batch_id, None)
         self._give_up_strays()
         self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
 
@@ -290,7 +308,7 @@ class PostgresBatches:
             *self._holds,
             *self._claiming,
         }  # looked at after it: what is claimed meanwhile stays
-        for batch_id, fence in mine:
+        for batch_id, fence, _ in mine:
             if batch_id not in held:
                 self._database.run(_GIVE_UP, id=batch_id, me=self._me, fence=fence)
 
@@ -301,9 +319,12 @@ class PostgresBatches:
     def free_unseen(self) -> None:
         """Have nobody hold what is held by processes that were not seen for as long as the lease.
 
-        Their state is not clean: whoever takes the batches next looks at the directory first.
+        The state of these batches is not clean: whoever takes them looks at the directory first. An
+        upload of which the client was not told is removed.
         """
-        self._database.read(_FREE_UNSEEN, me=self._me, lease_s=LEASE_S)
+        about = {"me": self._me, "lease_s": LEASE_S}
+        self._database.run(_DROP_UNACCEPTED, **about)
+        self._database.run(_FREE_UNSEEN, **about)
 
     def left_over(self) -> list[UUID]:
         """Return the unfinished batches of this directory that nobody holds, or is to take."""
@@ -389,6 +410,15 @@ WITH gone AS (
 SELECT {_TELL} FROM gone
 """
 
+_DELETE_UNTAKEN = f"""
+WITH gone AS (
+    DELETE FROM hospital_bulk.batches
+    WHERE id = %(id)s AND fence = 1 AND (holder IS NULL OR holder = %(me)s)
+    RETURNING id
+)
+SELECT {_TELL} FROM gone
+"""
+
 _IS_FREE = """
 (holder IS NULL OR NOT EXISTS (
     SELECT FROM hospital_bulk.processes
@@ -397,16 +427,17 @@ _IS_FREE = """
 ))
 """
 
-# Of one that its process still holds since the upload, the client was not told yet: nobody else
-# may tell that it was accepted.
-_IS_ACCEPTED = f"(fence <> 1 OR holder = %(me)s OR {_IS_FREE})"
 
-_IS_KNOWN = f"directory_url = %(directory)s AND {_IS_ACCEPTED}"
+# Of one that its process still holds since the upload, the client was not told: nobody else may
+# tell that it was accepted, or run it.
+_IS_KNOWN = """
+directory_url = %(directory)s AND (fence <> 1 OR holder IS NULL OR holder = %(me)s)
+"""
 
 _CLAIM = f"""
 WITH before AS (
     SELECT id, is_clean FROM hospital_bulk.batches
-    WHERE id = %(id)s AND (holder = %(me)s OR {_IS_FREE})
+    WHERE id = %(id)s AND (holder = %(me)s OR {_IS_FREE}) AND {_IS_KNOWN}
     FOR UPDATE
 )
 UPDATE hospital_bulk.batches AS batch
@@ -425,15 +456,10 @@ WITH released AS (
 SELECT version, {_TELL} FROM released
 """
 
-_MINE = "SELECT id, fence FROM hospital_bulk.batches WHERE holder = %(me)s"
+_MINE = "SELECT id, fence, cancelled FROM hospital_bulk.batches WHERE holder = %(me)s"
 
 _GIVE_UP = """
 UPDATE hospital_bulk.batches SET holder = NULL, version = version + 1
-WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
-"""
-
-_CHECK = """
-SELECT cancelled FROM hospital_bulk.batches
 WHERE id = %(id)s AND holder = %(me)s AND fence = %(fence)s
 """
 
@@ -475,6 +501,10 @@ WITH old AS (
 )
 INSERT INTO hospital_bulk.processes VALUES (%(me)s, hospital_bulk.clock())
 ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+
+_DROP_UNACCEPTED = f"""
+DELETE FROM hospital_bulk.batches WHERE fence = 1 AND holder <> %(me)s AND {_IS_FREE}
 """
 
 _FREE_UNSEEN = f"""

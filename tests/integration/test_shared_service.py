@@ -347,6 +347,29 @@ def test_processes_share_what_the_directory_allows(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("call", ["resume", "abandon"])
+def test_a_refused_call_leaves_in_doubt_what_a_killed_process_sent(tmp_path: Path, call: str):
+    async def scenario(harness: SharedHarness) -> None:
+        for _ in range(5):
+            await harness.fault("stall", seconds=15)
+        batch = await harness.submit(csv_file(5))
+        _, other = await running(harness, batch)
+        await harness.kill()
+        harness.ask(1 - harness.processes.index(harness.asked))
+        until_s = now_s() + SOON_S
+        while not other.storage.holds(batch.id) and now_s() < until_s:
+            await other.service.refresh(batch.id)
+            with pytest.raises(BatchConflict):
+                await getattr(other.service, call)(batch.id)
+            await asyncio.sleep(0.05)
+
+        await assert_exactly_once(harness, await ended(harness, batch))
+        await asyncio.sleep(MINUTE_S)
+        await assert_exactly_once(harness, harness.observer.batches[batch.id])
+
+    play(tmp_path, scenario)
+
+
 def test_what_cannot_be_read_when_it_is_claimed_can_be_claimed_again(tmp_path: Path):
     async def scenario(harness: SharedHarness) -> None:
         batch = await harness.submit(csv_file(5))
