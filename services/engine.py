@@ -112,7 +112,7 @@ class Engine:
     async def _work(self, at_once: int) -> None:
         """Run the engine's worker, which ends whenever the database goes away.
 
-        It may then take the end of this task for a failure of its own.
+        When this task is cancelled meanwhile, it may report that as a failure, and not end.
         """
         while not self._is_stopping:
             try:

@@ -26,8 +26,8 @@ class Peers(Protocol):
     """What has to be agreed with other processes.
 
     Attributes:
-        run_batches: Batches are run by whichever process takes them, and not by the one that was
-            asked for it.
+        run_batches: There are others: whichever process takes a batch runs it, and not the one that
+            was asked to.
     """
 
     run_batches: bool

@@ -141,7 +141,10 @@ def test_what_is_told_to_have_stopped_can_be_seen_to_at_once(company: Company):
 
 def test_of_many_who_resume_a_batch_at_several_processes_one_does(company: Company):
     batch_id = stopped_batch(company)
-    company.world.fault({"endpoint": "create", "kind": "gateway", "name": "Hospital 2"})
+    company.world.fault(
+        {"endpoint": "create", "kind": "gateway", "name": "Hospital 2"},
+        {"endpoint": "list_batch", "kind": "slow", "seconds": 0.3},  # no run ends before all asked
+    )
     path = f"/hospitals/resume/{batch_id}"
     calls = [
         lambda s=s: http.post(s.url + path, headers=ASYNC) for s in (company.one, company.other) * 2
