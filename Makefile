@@ -76,7 +76,7 @@ $(PLOTTING): $(READY) requirements-bench.txt
 	@touch $@
 
 # What it found is shown also when an aim is missed (3).
-bench: $(READY) $(PLOTTING) ## Measure everything against its floor, and write docs/performance.md (8 minutes)
+bench: $(READY) $(PLOTTING) ## Measure everything against its floor, and write docs/performance.md (10 minutes)
 	@$(BIN)/python -m benchmarks; status=$$?; \
 		case $$status in 0 | 3) $(BIN)/python -m benchmarks.drawing && exit $$status;; *) exit $$status;; esac
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from config import Settings
 from lifecycle import CannotStart
@@ -59,22 +60,28 @@ async def on_database(
             await service.start([])
             if settings.run_batches:
                 engine.start(service.take, settings.max_queued_batches)
-            company = [
+            async with _beside(
                 peers.live(takes_over=settings.run_batches),
                 peers.follow(),
                 listen(url, peers.hear, peers.hear_all),
                 engine.tidy(),
                 _stop_with(service, engine, settings.shutdown_grace_seconds + HANGING_S),
-            ]
-            tasks = [asyncio.create_task(one) for one in company]
-            try:
+            ):
                 yield service
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                with contextlib.suppress(StorageError):
-                    await asyncio.to_thread(storage.leave)
+            with contextlib.suppress(StorageError):
+                await asyncio.to_thread(storage.leave)
+
+
+@contextlib.asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have *work* done for as long as a block lasts."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _stop_with(service: BatchService, engine: Engine, at_most_s: float) -> None:

@@ -232,7 +232,7 @@ class BatchService:
             changed_s=clock.now_s(),
         )
         self._check_room(upload.owner)
-        if self._peers.run_batches:
+        if self._peers.share_batches:
             await self._tracker.add(batch)
             await self._peers.accept(batch)
         else:
@@ -263,7 +263,7 @@ class BatchService:
                 auto_resumes=0,
                 running_since=clock.now_s(),
             )
-            if not self._peers.run_batches:  # else whoever takes it next does
+            if not self._peers.share_batches:  # else whoever takes it next does
                 self._claims.start(batch, self._runner.run(batch, again=True))
         logger.info("batch resumed", batch_id=str(batch.id))
         return Resumption(batch, before)
@@ -278,7 +278,7 @@ class BatchService:
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
-        if self._peers.run_batches:
+        if self._peers.share_batches:
             if not await self._peers.cancel(batch):
                 raise BatchConflict(cannot_cancel(batch))
             if batch_id in self._claims:
@@ -315,7 +315,7 @@ class BatchService:
 
         One that is at rest, or being abandoned, is not waited for.
         """
-        if self._peers.run_batches:
+        if self._peers.share_batches:
             await self._until_ended(batch)
         elif batch.status in INTERRUPTED:
             await self._claims.wait(batch.id)
@@ -469,7 +469,7 @@ class BatchService:
 
     def _under_way(self) -> list[Batch]:
         """Return the batches that are worked on, or wait for it, in all processes; oldest first."""
-        if not self._peers.run_batches:
+        if not self._peers.share_batches:
             return self._claims.held()
         under_way = [batch for batch in self._tracker if batch.status not in ENDED]
         return sorted(under_way, key=lambda batch: batch.updated_at)
@@ -479,7 +479,7 @@ class BatchService:
         return self.outlook(batch).eta_s
 
     def _is_worked_on(self, batch: Batch) -> bool:
-        if self._peers.run_batches:  # the claim on one that has ended is about to be given up
+        if self._peers.share_batches:  # the claim on one that has ended is about to be given up
             return batch.status not in ENDED
         return batch.id in self._claims
 

@@ -110,7 +110,7 @@ class Claims:
             try:
                 return await self._try_to_take(batch)
             except Taken:
-                has_ended = self._peers.run_batches and batch.status in ENDED
+                has_ended = self._peers.share_batches and batch.status in ENDED
                 if not has_ended or clock.now_s() > deadline_s:
                     raise
             await asyncio.sleep(LOOK_AGAIN_S)

@@ -34,7 +34,7 @@ class DatabasePeers:
         offer: Has some process take a batch.
     """
 
-    run_batches = True
+    share_batches = True
 
     def __init__(
         self,

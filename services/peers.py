@@ -26,11 +26,11 @@ class Peers(Protocol):
     """What has to be agreed with other processes.
 
     Attributes:
-        run_batches: There are others: whichever process takes a batch runs it, and not the one that
-            was asked to.
+        share_batches: There are others: whichever process takes a batch runs it, and not the one
+            that was asked to.
     """
 
-    run_batches: bool
+    share_batches: bool
 
     async def take(self, batch: Batch) -> bool:
         """Become the one that works on a batch, and bring what is known of it up to date.
@@ -95,7 +95,7 @@ class Peers(Protocol):
 class NoPeers:
     """This process has its batches for itself."""
 
-    run_batches = False
+    share_batches = False
 
     async def take(self, batch: Batch) -> bool:
         return True

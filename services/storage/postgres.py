@@ -6,6 +6,7 @@ number than the one before (a fencing token): what an earlier holder writes is r
 Synchronous: whoever calls runs it off the event loop.
 """
 
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,7 @@ class PostgresBatches:
         self._holds: dict[UUID, _Hold] = {}
         self._claiming: set[UUID] = set()
         self._refused: set[UUID] = set()  # that may be stored all the same
+        self._deciding = threading.Lock()  # whether a new batch is accepted or removed
 
     @property
     def me(self) -> str:
@@ -134,15 +136,19 @@ class PostgresBatches:
                 somebody took it.
         """
         self._holds.pop(batch_id, None)
-        self._refused.add(batch_id)
-        about = {"id": batch_id, "me": self._me, "fence": 1}
-        if not self._database.run(_RELEASE, is_clean=True, **about):
-            self._check_accepted(batch_id)
-        self._refused.discard(batch_id)
+        with self._deciding:
+            self._refused.discard(batch_id)
+            try:
+                self._release_new(batch_id)
+            except StorageError:
+                self._refused.add(batch_id)
+                raise
 
-    def _check_accepted(self, batch_id: UUID) -> None:
-        """An earlier try may have done it, though its answer was lost."""
-        if self._database.one(_IS_THERE, id=batch_id) is None:
+    def _release_new(self, batch_id: UUID) -> None:
+        about = {"id": batch_id, "me": self._me, "fence": 1}
+        is_released = self._database.run(_RELEASE, is_clean=True, **about)
+        # An earlier try may have done it, though its answer was lost.
+        if not is_released and self._database.one(_IS_THERE, id=batch_id) is None:
             raise StorageError("the batch was removed")
 
     def bring(self, batch: Batch) -> None:
@@ -295,10 +301,11 @@ class PostgresBatches:
         What it refused is removed, and what it was given, or gave up, in an exchange that failed is
         let go of: else nobody could ever have it.
         """
-        for batch_id in tuple(self._refused):
-            self._database.run(_DELETE_UNTAKEN, id=batch_id, me=self._me)
-            self._refused.discard(batch_id)
-            self._holds.pop(batch_id, None)
+        with self._deciding:
+            for batch_id in tuple(self._refused):
+                self._database.run(_DELETE_UNTAKEN, id=batch_id, me=self._me)
+                self._refused.discard(batch_id)
+                self._holds.pop(batch_id, None)
         self._give_up_strays()
         self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
 
