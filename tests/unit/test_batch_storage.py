@@ -566,6 +566,22 @@ class TestReading:
         with pytest.raises(StorageError):
             adder.accept(untold.id)
 
+    def test_a_batch_that_is_being_accepted_stays_known_to_its_process(
+        self, open_storage: Open, url: str
+    ):
+        adder, batch = open_storage(), a_batch()
+        adder.add(batch)
+        with psycopg.connect(url) as other, ThreadPoolExecutor() as pool:
+            other.execute("SELECT FROM hospital_bulk.batches FOR UPDATE")
+            accepting = pool.submit(adder.accept, batch.id)
+            wait_until(lambda: other.execute(WAITING).fetchone() == (1,))
+
+            assert batch.id in adder.versions()
+            other.rollback()
+            accepting.result()
+
+        assert batch.id in adder.versions()
+
     def test_only_what_changed_since_is_read(self, open_storage: Open):
         holder, reader, batch = open_storage(), open_storage(), in_parts()
         holder.bring(batch)
