@@ -33,7 +33,7 @@ from tests.integration.test_histories import (
 )
 from tests.shared_harness import SharedHarness
 
-AT_LEAST = 1  # history that must have had each of these, of the 40 in an ordinary run
+AT_LEAST = 1  # history that must have had each of these, of the 25 in an ordinary run
 ALSO_WANTED = ("taken over", "frozen and taken over", "cut off", "cancelled through another")
 STUCK_S = 3600.0
 
@@ -177,7 +177,7 @@ class SharedHistories(Histories):
 
 @pytest.mark.usefixtures("quiet")
 def test_no_history_of_two_processes_breaks_the_promise():
-    number = HISTORIES or 40
+    number = HISTORIES or 25
 
     try_histories(SharedHistories, number)
 
