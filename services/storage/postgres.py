@@ -257,7 +257,7 @@ class PostgresBatches:
     def versions(self) -> dict[UUID, int]:
         """Return the version of every batch, but of those that may still turn out to be refused."""
         versions: dict[UUID, int] = dict(self._database.read(_VERSIONS, **self._knowing()))
-        for batch_id in self._refused:
+        for batch_id in tuple(self._refused):
             versions.pop(batch_id, None)
         return versions
 
@@ -311,10 +311,8 @@ class PostgresBatches:
 
     def _give_up_strays(self) -> None:
         mine = self._database.read(_MINE, me=self._me)
-        held = {
-            *self._holds,
-            *self._claiming,
-        }  # looked at after it: what is claimed meanwhile stays
+        # Looked at after it: what is claimed meanwhile stays.
+        held = {*self._holds, *self._claiming}
         for batch_id, fence, _ in mine:
             if batch_id not in held:
                 self._database.run(_GIVE_UP, id=batch_id, me=self._me, fence=fence)
