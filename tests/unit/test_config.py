@@ -293,3 +293,16 @@ def test_a_list_with_a_wrong_part_is_called_by_its_name(
 
     with pytest.raises(BadSetting, match=f"^{name} cannot be right: each must be"):
         load_settings()
+
+
+@pytest.mark.parametrize("secret", ["s3c%ret", "s3c ret", "s3c@ret", "s3c#ret"])
+def test_a_database_url_that_cannot_be_read_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://user:{secret}@127.0.0.1/hospitals")
+
+    with pytest.raises(BadSetting, match="DATABASE_URL") as refused:
+        load_settings()
+
+    assert "ret" not in str(refused.value).replace("written", "")
