@@ -316,7 +316,7 @@ class BatchService:
         One that is at rest, or being abandoned, is not waited for.
         """
         if self._peers.share_batches:
-            await self._until_ended(batch)
+            await self._until_at_rest(batch)
         elif batch.status in INTERRUPTED:
             await self._claims.wait(batch.id)
         return batch.status in ENDED
@@ -407,13 +407,15 @@ class BatchService:
         await self._tracker.flush()
         await self._directory.close()
 
-    async def _until_ended(self, batch: Batch) -> None:
-        """Return when a batch that any process may run has ended, is gone, or the service stops."""
+    async def _until_at_rest(self, batch: Batch) -> None:
+        """Return when no process is to run the batch any more, it is gone, or the service stops."""
         changed = asyncio.Event()
         stop_hearing = self.watch(batch.id, lambda _: changed.set())
         stop = asyncio.create_task(self._stopping.wait())
         try:
-            while not (batch.status in ENDED or self.is_stopping or batch.id not in self._tracker):
+            while (
+                batch.status in INTERRUPTED and batch.id in self._tracker and not self.is_stopping
+            ):
                 change = asyncio.create_task(changed.wait())
                 await asyncio.wait({change, stop}, return_when=asyncio.FIRST_COMPLETED)
                 change.cancel()

@@ -129,7 +129,8 @@ class Claims:
         is_clean = False
         try:
             result = await work
-            is_clean = self._hands_over  # not cut off: whatever was under way has its outcome
+            # Not cut off: whatever was under way has its outcome.
+            is_clean = self._hands_over or batch.status not in INTERRUPTED
             return result
         finally:
             await self._peers.release(batch, is_clean=is_clean)

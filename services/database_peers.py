@@ -8,7 +8,7 @@ from functools import partial
 from uuid import UUID
 
 from models.batch import ENDED, INTERRUPTED, Batch
-from models.errors import UNREAD, StorageUnavailable
+from models.errors import UNREAD, BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import age_s
 from services.logs import get_logger
@@ -17,7 +17,7 @@ from services.peers import Lost, Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import cancelled
 from services.storage.contract import StorageError
-from services.storage.postgres import LEASE_S, NotStored, PostgresBatches, Stored
+from services.storage.postgres import LEASE_S, NotStored, PostgresBatches, Stored, Unreadable
 
 logger = get_logger(__name__)
 
@@ -47,6 +47,7 @@ class DatabasePeers:
         self._offer = offer
         self._publishing: dict[UUID, Callable[[], None]] = {}  # what ends it, of our batches
         self._versions: dict[UUID, int] = {}  # of others' batches, as they are known here
+        self._unreadable: set[UUID] = set()  # which are not served, and were told of
         self._news: dict[UUID, None] = {}
         self._has_news = asyncio.Event()
         self._asking: asyncio.Task[dict[UUID, bool]] | None = None  # that has not begun yet
@@ -64,8 +65,10 @@ class DatabasePeers:
         except BaseException:
             await self._release(batch.id, is_clean=is_clean)
             raise
+        if batch.id not in self._tracker:  # it is gone, or not served
+            await self._release(batch.id, is_clean=is_clean)
+            raise BatchNotFound
         if claim is None:
-            self._tracker.get(batch.id)  # BatchNotFound if it is gone
             raise Taken
         batch.cancelled, batch.told = claim.cancelled, None
         self._tracker.take(batch)
@@ -83,7 +86,7 @@ class DatabasePeers:
         if version is not None and is_written:  # so it is known here as it is
             self._versions[batch.id] = version
         await self.refresh(batch.id)
-        if batch.status not in ENDED:
+        if batch.status in INTERRUPTED:
             await self._offer(batch.id)
 
     async def accept(self, batch: Batch) -> None:
@@ -207,6 +210,8 @@ class DatabasePeers:
     async def take_over(self) -> None:
         """Have some process take each unfinished batch that nobody works on."""
         for batch_id in await off_loop(self._storage.left_over):
+            if batch_id in self._unreadable:
+                continue
             logger.info("batch is left over: it goes on", batch_id=str(batch_id))
             await self._offer(batch_id)
 
@@ -254,6 +259,10 @@ class DatabasePeers:
         except NotStored:
             self._drop(batch_id)
             return
+        except Unreadable as error:
+            self._set_aside(batch_id, error)
+            return
+        self._unreadable.discard(batch_id)
         is_news = stored is not None and stored.version > self._versions.get(batch_id, 0)
         if stored is not None and is_news and batch_id not in self._publishing:
             self._versions[batch_id] = stored.version
@@ -275,6 +284,13 @@ class DatabasePeers:
             told=stored.told if is_running else None,
             told_s=now_s - stored.age_s,
         )
+
+    def _set_aside(self, batch_id: UUID, error: Unreadable) -> None:
+        """Serve a batch that cannot be read no more, nor hide others for it; say so once."""
+        self._drop(batch_id)
+        if batch_id not in self._unreadable:
+            self._unreadable.add(batch_id)
+            logger.error("a batch cannot be read and is not served", reason=str(error))
 
     def _drop(self, batch_id: UUID) -> None:
         self._versions.pop(batch_id, None)

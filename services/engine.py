@@ -50,7 +50,6 @@ class Engine:
     def __init__(self, database_url: str, directory_url: str) -> None:
         for noisy in ("procrastinate", "psycopg.pool"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)  # the service tells what follows
-        self._url = database_url
         self._queue = f"directory-{hashlib.sha256(directory_url.encode()).hexdigest()[:16]}"
         connector = PsycopgConnector(
             conninfo=database_url,

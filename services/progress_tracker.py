@@ -75,7 +75,7 @@ class ProgressTracker:
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._dirty: set[UUID] = set()
-        self._not_ours: set[UUID] = set()  # what another process took from this one
+        self._not_ours: set[UUID] = set()  # let go of, or taken by another process
         self._changed: dict[UUID, set[int]] = {}  # rows since the batch was last written
         self._check: asyncio.Task[None] | None = None
         self._writers: dict[UUID, asyncio.Task[None]] = {}
@@ -127,7 +127,7 @@ class ProgressTracker:
             batch.changed_s = now_s - age_s(batch.updated_at.timestamp(), now)
             self._batches[batch.id] = batch
 
-    def follow(self, head: Batch, rows: Iterable[Row]) -> Batch:
+    def follow(self, head: Batch, rows: Iterable[Row]) -> None:
         """Take over what another process changed of a batch, and tell who watches it.
 
         Args:
@@ -138,7 +138,7 @@ class ProgressTracker:
         if batch is None:
             head.rows = Rows(rows)
             self._batches[head.id] = head
-            return head
+            return
         changed = [row for row in rows if batch.row(row.hospital.row) != row]
         for row in changed:
             batch.rows.put(row)
@@ -147,7 +147,6 @@ class ProgressTracker:
         self.poke(batch)
         for row in changed:
             self.watchers.tell(batch.id, row.hospital.row)
-        return batch
 
     def drop(self, batch_id: UUID) -> None:
         """Forget a batch that another process removed."""

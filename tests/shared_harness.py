@@ -364,6 +364,14 @@ class SharedHarness(Harness):
         assert row is not None
         return int(row[0])
 
+    def damage(self, batch_id: UUID) -> None:
+        """Have what is stored of a batch be of another version, which nobody here can read."""
+        self._connection.execute(
+            "UPDATE hospital_bulk.batches SET head = '{\"version\": 2}', version = version + 1 "
+            "WHERE id = %s",
+            (batch_id,),
+        )
+
     def ask(self, which: int) -> None:
         """Have clients ask another process from now on."""
         self._asked = which % len(self.processes)

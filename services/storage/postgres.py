@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from psycopg.errors import UniqueViolation
 
-from models.batch import INTERRUPTED, Batch, BatchStatus
+from models.batch import ENDED, INTERRUPTED, Batch, BatchStatus
 from models.outlook import Outlook
 from models.row import Row, Rows
 from services.off_loop import giving_way
@@ -74,6 +74,10 @@ class Stored:
 
 class NotStored(Exception):
     """There is no such batch."""
+
+
+class Unreadable(StorageError):
+    """What is stored of the batch is damaged, or of another version of the service."""
 
 
 @dataclass(slots=True)
@@ -158,7 +162,7 @@ class PostgresBatches:
             AlreadyUploaded: There is another of its owner and idempotency key.
             StorageError: It may be stored or not.
         """
-        self._insert(batch, holder=None, fence=1, is_clean=batch.status not in INTERRUPTED)
+        self._insert(batch, holder=None, fence=1, is_clean=batch.status in ENDED)
 
     def _insert(self, batch: Batch, **how: Any) -> None:
         try:
@@ -279,7 +283,8 @@ class PostgresBatches:
 
         Raises:
             NotStored: There is no such batch.
-            StorageError: It cannot be read.
+            Unreadable: It is not served.
+            StorageError: It cannot be read now.
         """
         found = self._database.read(_READ, id=batch_id, since=since, **self._knowing())
         if not found or batch_id in self._refused:
@@ -292,7 +297,7 @@ class PostgresBatches:
             batch.cancelled = cancelled
             changed = [decode_row(row) for row in giving_way(rows or (), every=ROWS_A_PIECE)]
         except UnreadableCheckpoint as error:
-            raise StorageError(f"batch {batch_id} cannot be read: {error}") from None
+            raise Unreadable(f"batch {batch_id}: {error}") from None
         return Stored(batch, changed, version, is_held, Outlook(step, eta_s), age_s)
 
     def be_seen(self) -> None:
@@ -332,7 +337,11 @@ class PostgresBatches:
         self._database.run(_FREE_UNSEEN, **about)
 
     def left_over(self) -> list[UUID]:
-        """Return the unfinished batches of this directory that nobody holds, or is to take."""
+        """Return the unfinished batches of this directory that nobody holds, or is to take.
+
+        An abandonment that was not cut off is not among them: it failed, and the next cleanup tries
+        it again.
+        """
         about = {"directory": self._directory_url, "statuses": UNFINISHED}
         return [batch_id for (batch_id,) in self._database.read(_LEFT_OVER, **about)]
 
@@ -524,6 +533,7 @@ SELECT {_TELL.replace("%(id)s", "id")} FROM freed
 _LEFT_OVER = """
 SELECT id FROM hospital_bulk.batches
 WHERE directory_url = %(directory)s AND status = ANY(%(statuses)s) AND holder IS NULL
+AND NOT (status = 'abandoning' AND is_clean)
 AND NOT EXISTS (
     SELECT FROM procrastinate_jobs
     WHERE procrastinate_jobs.status = 'todo' AND queueing_lock = batches.id::text

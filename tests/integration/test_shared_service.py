@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from models.batch import Batch, BatchStatus
-from models.errors import BatchConflict, StorageUnavailable
+from models.caller import ANYBODY
+from models.errors import (
+    BatchConflict,
+    BatchNotFound,
+    DirectoryUnreachable,
+    StorageUnavailable,
+)
 from services.storage.postgres import LEASE_S
 from tests.harness import assert_exactly_once, csv_file
 from tests.shared_harness import Process, SharedHarness
@@ -366,6 +372,51 @@ def test_a_refused_call_leaves_in_doubt_what_a_killed_process_sent(tmp_path: Pat
         await assert_exactly_once(harness, await ended(harness, batch))
         await asyncio.sleep(MINUTE_S)
         await assert_exactly_once(harness, harness.observer.batches[batch.id])
+
+    play(tmp_path, scenario)
+
+
+def test_an_abandonment_that_fails_waits_for_the_next_cleanup(tmp_path: Path):
+    async def scenario(harness: SharedHarness) -> None:
+        await harness.fault("gateway", name="Hospital 2", times=None)
+        batch = await harness.load(csv_file(2))
+        assert batch.status is BatchStatus.RESUMABLE
+        await harness.fault("gateway", "delete_batch", times=None)
+        with pytest.raises(DirectoryUnreachable):
+            await harness.service.abandon(batch.id)
+        assert harness.service.get(batch.id).status is BatchStatus.ABANDONING
+
+        await asyncio.sleep(SOON_S)
+        before = len(harness.wire.requests)
+        await asyncio.sleep(300)
+        assert len(harness.wire.requests) == before
+        # An upload that is sent again is told so, and does not wait for it.
+        assert not await asyncio.wait_for(harness.service.wait(batch), 1)
+
+        await harness.heal()
+        await asyncio.sleep(600)
+        assert harness.stored() == 0
+
+    play(tmp_path, scenario)
+
+
+def test_a_batch_that_cannot_be_read_hides_no_other(tmp_path: Path):
+    async def scenario(harness: SharedHarness) -> None:
+        damaged = await harness.load(csv_file(1))
+        sound = await harness.load(csv_file(2))
+        harness.damage(damaged.id)
+        await asyncio.sleep(SOON_S)
+        await harness.stop()
+        await harness.start()
+
+        for service in harness.services:
+            await service.refresh_all()
+            listed = service.page(ANYBODY, frozenset(), None, 10).batches
+            assert [batch.id for batch in listed] == [sound.id]
+            await service.refresh(damaged.id)
+            with pytest.raises(BatchNotFound):
+                service.get(damaged.id)
+        await assert_exactly_once(harness, await harness.load(csv_file(3)))
 
     play(tmp_path, scenario)
 
