@@ -1,6 +1,7 @@
 """The processes that share a database: who works on which batch, and what the others know of it."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from services.peers import Lost, Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import cancelled
 from services.storage.contract import StorageError
+from services.storage.database import READ_PATIENCE_S
 from services.storage.postgres import LEASE_S, NotStored, PostgresBatches, Stored, Unreadable
 
 logger = get_logger(__name__)
@@ -126,6 +128,9 @@ class DatabasePeers:
 
     async def refresh(self, batch_id: UUID) -> None:
         if batch_id in self._publishing:
+            with contextlib.suppress(TimeoutError):  # of a database that is away
+                async with asyncio.timeout(READ_PATIENCE_S):
+                    await self._tracker.shown(batch_id)
             return
         try:
             await self._read(batch_id)

@@ -11,7 +11,7 @@ were last read.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -74,6 +74,7 @@ class ProgressTracker:
         self.lost: Callable[[Batch], None] = _nothing
         self._batches: dict[UUID, Batch] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
+        self._ahead: dict[UUID, asyncio.Lock] = {}  # stored and so read by others, not yet shown
         self._dirty: set[UUID] = set()
         self._not_ours: set[UUID] = set()  # let go of, or taken by another process
         self._changed: dict[UUID, set[int]] = {}  # rows since the batch was last written
@@ -279,7 +280,7 @@ class ProgressTracker:
             "updated_at": self.wall_clock(),
             "changed_s": clock.now_s(),
         }
-        async with self._lock(batch):
+        async with self._storage_first(batch):
             try:
                 await self._save(batch, row, **changes)
             except StorageUnavailable:
@@ -293,7 +294,7 @@ class ProgressTracker:
 
     async def forget(self, batch: Batch) -> None:
         """Remove the batch, first from disk; StorageUnavailable if that fails."""
-        async with self._lock(batch):
+        async with self._storage_first(batch):
             try:
                 await off_loop(partial(self._storage.delete, batch.id))
             except StorageError as error:
@@ -308,6 +309,13 @@ class ProgressTracker:
             self._changed.pop(batch.id, None)
         self._locks.pop(batch.id, None)
         self.watchers.tell(batch.id)
+
+    async def shown(self, batch_id: UUID) -> None:
+        """Return when all that others may know of a batch, since it is stored, is known here."""
+        lock = self._ahead.get(batch_id)
+        if lock is not None:
+            async with lock:
+                pass
 
     async def check_writable(self) -> bool:
         """Return whether a checkpoint could be written now.
@@ -395,6 +403,17 @@ class ProgressTracker:
             self._meters.checkpoint_failures.inc()
             logger.exception("checkpoint cannot be written", batch_id=str(batch.id))
         raise StorageUnavailable from None
+
+    @contextlib.asynccontextmanager
+    async def _storage_first(self, batch: Batch) -> AsyncIterator[None]:
+        """Hold the batch's lock for a change that is stored before it is shown."""
+        lock = self._lock(batch)
+        async with lock:
+            self._ahead[batch.id] = lock
+            try:
+                yield
+            finally:
+                del self._ahead[batch.id]
 
     def _lock(self, batch: Batch) -> asyncio.Lock:
         """One write of a batch at a time, so that an older snapshot never replaces a newer one."""

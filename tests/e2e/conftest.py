@@ -264,6 +264,7 @@ def world(
     world = World(tmp_path, directories[-1], store_of(request))
     yield world
     world.end()
+    world.fault()  # what comes next may be no world
     if world.directory is not directories[-1]:
         directories.append(world.directory)
 

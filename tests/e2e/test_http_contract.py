@@ -71,7 +71,7 @@ def test_respond_async_answers_at_once_and_the_location_leads_to_the_end(service
     assert document["total_hospitals"] == 3
     location = service.url + answer.headers["Location"]
     ended = wait_until(lambda: (p := http.get(location).json())["is_completed"] and p)
-    assert ended["status"] == "completed"
+    assert ended["status"] == "completed", ended["failure_reason"]
     assert ended["progress_percentage"] == 100
     assert ended["batch_activated"] is True
     assert set(ended) == {

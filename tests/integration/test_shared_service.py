@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from models.batch import Batch, BatchStatus
+from models.batch import ENDED, Batch, BatchStatus
 from models.caller import ANYBODY
 from models.errors import (
     BatchConflict,
@@ -14,11 +15,13 @@ from models.errors import (
     DirectoryUnreachable,
     StorageUnavailable,
 )
+from services.off_loop import off_loop
 from services.storage.postgres import LEASE_S
 from tests.harness import assert_exactly_once, csv_file
 from tests.shared_harness import Process, SharedHarness
 from tests.virtual_time import VirtualTimeLoop, run_virtual
 
+T = TypeVar("T")
 Scenario = Callable[[SharedHarness], Awaitable[None]]
 SOON_S = 3 * LEASE_S
 MINUTE_S = 62.0
@@ -374,6 +377,35 @@ def test_a_refused_call_leaves_in_doubt_what_a_killed_process_sent(tmp_path: Pat
         await assert_exactly_once(harness, harness.observer.batches[batch.id])
 
     play(tmp_path, scenario)
+
+
+def test_no_process_shows_less_than_another_showed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def scenario(harness: SharedHarness) -> None:
+        batch = await harness.submit(csv_file(2))
+        holder, other = await running(harness, batch)
+        monkeypatch.setattr("services.progress_tracker.off_loop", answered_late)
+        while (await shown_by(other, batch)).status not in ENDED:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+
+        assert holder.storage.holds(batch.id)  # it has not heard yet that its write is done
+        assert (await shown_by(holder, batch)).status is BatchStatus.COMPLETED
+
+    play(tmp_path, scenario)
+
+
+async def answered_late(function: Callable[[], T]) -> T:
+    """Ask the database now; its answer takes its time."""
+    answer = await off_loop(function)
+    await asyncio.sleep(0.3)
+    return answer
+
+
+async def shown_by(process: Process, batch: Batch) -> Batch:
+    """Return what a request to *process* tells of a batch."""
+    await process.service.refresh(batch.id)
+    return process.service.get(batch.id)
 
 
 def test_an_abandonment_that_fails_waits_for_the_next_cleanup(tmp_path: Path):

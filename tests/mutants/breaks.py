@@ -924,4 +924,11 @@ BREAKS = (
         "            raise error\n",
         SHARING + "test_a_batch_that_cannot_be_read_hides_no_other",
     ),
+    Break(
+        "who runs a batch shows less of it than the others",
+        "services/database_peers.py",
+        "                    await self._tracker.shown(batch_id)\n",
+        "                    pass\n",
+        SHARING + "test_no_process_shows_less_than_another_showed_before",
+    ),
 )
