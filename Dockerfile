@@ -28,8 +28,8 @@ RUN groupadd --system --gid 10001 app \
 
 # Before the code, so that a change of the code does not copy everything again.
 COPY --from=build /opt/venv /opt/venv
-COPY main.py worker.py database.py wiring.py shared_wiring.py connections.py lifecycle.py \
-    config.py ./
+COPY main.py worker.py database.py connections.py lifecycle.py config.py ./
+COPY wiring/ wiring/
 COPY models/ models/
 COPY services/ services/
 COPY routers/ routers/

@@ -21,7 +21,7 @@ class Failed(Exception):
 
 def migrate(url: str) -> str:
     """Bring the schema up to date; return what was done."""
-    from services.storage.database import SchemaMismatch, migrate
+    from services.storage.schema import SchemaMismatch, migrate
 
     try:
         applied = migrate(url)
@@ -36,8 +36,9 @@ def import_folder(url: str, folder: Path, directory_url: str) -> str:
     Each document gets another name when its batch is stored, so that no service goes on with it as
     well. What fails or is interrupted half-way is finished by the same command.
     """
-    from services.storage.database import Database, SchemaMismatch, check_schema
+    from services.storage.database import Database
     from services.storage.postgres import PostgresBatches
+    from services.storage.schema import SchemaMismatch, check_schema
 
     if not folder.is_dir():
         raise Failed(f"There is no folder {folder}.")

@@ -30,8 +30,8 @@ from benchmarks.rig import (
 )
 from scripts.postgres import PostgresServer
 from scripts.processes import Process, Server, Worker, start_directory, start_service, start_worker
-from services.storage.database import migrate
 from services.storage.postgres import LEASE_S
+from services.storage.schema import migrate
 
 P = TypeVar("P", bound=Process)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from models.batch import ENDED, INTERRUPTED, STOPPED, Batch, BatchStatus
+from models.batch import ENDED, STOPPED, Batch, BatchStatus
 from models.caller import Caller
 from models.errors import (
     BatchConflict,
@@ -27,12 +27,12 @@ from models.validation import PREVIEW_ROWS, CsvContent
 from services import clock
 from services.abandonment import Abandonment
 from services.batch_list import Page, Place, page
-from services.batch_runner import BatchRunner
 from services.claims import Claims
 from services.comparison import Comparison
 from services.correction import correct
 from services.csv_processor import read_csv
 from services.directory_waker import DirectoryState
+from services.execution import Execution
 from services.housekeeping import Cleanup, Housekeeping
 from services.idempotency import UploadTurns, digest_of
 from services.logs import get_logger
@@ -97,7 +97,7 @@ class BatchService:
         self,
         tracker: ProgressTracker,
         directory: PatientDirectory,
-        runner: BatchRunner,
+        execution: Execution,
         abandonment: Abandonment,
         claims: Claims,
         housekeeping: Housekeeping,
@@ -106,7 +106,7 @@ class BatchService:
     ) -> None:
         self._tracker = tracker
         self._directory = directory
-        self._runner = runner
+        self._execution = execution
         self._abandonment = abandonment
         self._rules = rules
         self._claims = claims
@@ -232,14 +232,7 @@ class BatchService:
             changed_s=clock.now_s(),
         )
         self._check_room(upload.owner)
-        if self._peers.share_batches:
-            await self._tracker.add(batch)
-            await self._peers.accept(batch)
-        else:
-            async with self._claims.taken(batch):
-                await self._tracker.add(batch)
-                batch.running_since = clock.now_s()
-                self._claims.start(batch, self._runner.run(batch, again=False))
+        await self._execution.accept(batch)
         logger.info("batch accepted", batch_id=str(batch.id), rows=len(batch.rows))
         return batch
 
@@ -263,8 +256,7 @@ class BatchService:
                 auto_resumes=0,
                 running_since=clock.now_s(),
             )
-            if not self._peers.share_batches:  # else whoever takes it next does
-                self._claims.start(batch, self._runner.run(batch, again=True))
+            self._execution.go_on(batch)
         logger.info("batch resumed", batch_id=str(batch.id))
         return Resumption(batch, before)
 
@@ -278,27 +270,11 @@ class BatchService:
         batch = self._tracker.get(batch_id)
         if batch.status not in _CANCELLABLE:
             raise BatchConflict(cannot_cancel(batch))
-        if self._peers.share_batches:
-            if not await self._peers.cancel(batch):
-                raise BatchConflict(cannot_cancel(batch))
-            if batch_id in self._claims:
-                self._runner.cancel(batch)
-        else:
-            await self._cancel_here(batch)
+        await self._execution.cancel(batch)
         if batch.status in (BatchStatus.COMPLETED, BatchStatus.FAILED):  # it ended meanwhile
             raise BatchConflict(cannot_cancel(batch))
         logger.info("batch cancelled", batch_id=str(batch.id))
         return batch
-
-    async def _cancel_here(self, batch: Batch) -> None:
-        self._runner.cancel(batch)
-        try:
-            await self._tracker.save(batch)
-        except StorageUnavailable:
-            raise StorageUnavailable(
-                "No further row is sent, but this could not be saved, and a restart of the "
-                "service would go on with the batch"
-            ) from None
 
     async def correct(self, batch_id: UUID, number: int, changes: Mapping[str, str]) -> Row:
         """Give a row that was refused or skipped other values; see `correction.correct`.
@@ -315,10 +291,7 @@ class BatchService:
 
         One that is at rest, or being abandoned, is not waited for.
         """
-        if self._peers.share_batches:
-            await self._until_at_rest(batch)
-        elif batch.status in INTERRUPTED:
-            await self._claims.wait(batch.id)
+        await self._execution.wait(batch, self._stopping)
         return batch.status in ENDED
 
     async def abandon(self, batch_id: UUID) -> int:
@@ -347,7 +320,7 @@ class BatchService:
             BatchNotFound, BatchConflict, Unavailable: There is nothing to say.
         """
         batch = self._tracker.get(batch_id)
-        if self._is_worked_on(batch):
+        if self._execution.is_worked_on(batch):
             raise BatchConflict("The batch is being worked on: compare it when it has ended.")
         self._check_directory(batch)
         if self.is_stopping:
@@ -407,23 +380,6 @@ class BatchService:
         await self._tracker.flush()
         await self._directory.close()
 
-    async def _until_at_rest(self, batch: Batch) -> None:
-        """Return when no process is to run the batch any more, it is gone, or the service stops."""
-        changed = asyncio.Event()
-        stop_hearing = self.watch(batch.id, lambda _: changed.set())
-        stop = asyncio.create_task(self._stopping.wait())
-        try:
-            while (
-                batch.status in INTERRUPTED and batch.id in self._tracker and not self.is_stopping
-            ):
-                change = asyncio.create_task(changed.wait())
-                await asyncio.wait({change, stop}, return_when=asyncio.FIRST_COMPLETED)
-                change.cancel()
-                changed.clear()
-        finally:
-            stop.cancel()
-            stop_hearing()
-
     @asynccontextmanager
     async def _claimed(
         self, batch: Batch, statuses: Set[BatchStatus], refusal: Callable[[Batch], str]
@@ -462,28 +418,16 @@ class BatchService:
         """
         if self.is_stopping:
             raise ShuttingDown
-        held = [batch for batch in self._under_way() if batch is not besides]
+        held = [batch for batch in self._execution.under_way() if batch is not besides]
         if len(held) >= self._rules.max_batches:
             raise QueueFull(self._rules.max_batches, self._ends_in_s(held[0]))
         theirs = [batch for batch in held if batch.owner == owner]
         if owner is not None and len(theirs) >= self._rules.max_batches_per_owner:
             raise TooManyBatches(self._rules.max_batches_per_owner, self._ends_in_s(theirs[0]))
 
-    def _under_way(self) -> list[Batch]:
-        """Return the batches that are worked on, or wait for it, in all processes; oldest first."""
-        if not self._peers.share_batches:
-            return self._claims.held()
-        under_way = [batch for batch in self._tracker if batch.status not in ENDED]
-        return sorted(under_way, key=lambda batch: batch.updated_at)
-
     def _ends_in_s(self, batch: Batch) -> float | None:
         """Tell when a batch will make room, in seconds; None if that is not known."""
         return self.outlook(batch).eta_s
-
-    def _is_worked_on(self, batch: Batch) -> bool:
-        if self._peers.share_batches:  # the claim on one that has ended is about to be given up
-            return batch.status not in ENDED
-        return batch.id in self._claims
 
     def _check_directory(self, batch: Batch) -> None:
         if batch.directory_url != self._rules.directory_url:

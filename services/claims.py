@@ -22,9 +22,6 @@ from services.peers import NoPeers, Peers, Taken
 
 logger = get_logger(__name__)
 
-# With other processes it takes some exchanges with the database until the claim on a batch that
-# has ended is given up; who was told so wants to go on with it.
-LET_GO_S = 2.0
 LOOK_AGAIN_S = 0.02
 
 T = TypeVar("T")
@@ -105,13 +102,12 @@ class Claims:
 
     async def _take(self, batch: Batch) -> bool:
         """Take the claim; of a batch that was told to have ended, wait until it is let go of."""
-        deadline_s = clock.now_s() + LET_GO_S
+        deadline_s = clock.now_s() + self._peers.let_go_s
         while True:
             try:
                 return await self._try_to_take(batch)
             except Taken:
-                has_ended = self._peers.share_batches and batch.status in ENDED
-                if not has_ended or clock.now_s() > deadline_s:
+                if batch.status not in ENDED or clock.now_s() >= deadline_s:
                     raise
             await asyncio.sleep(LOOK_AGAIN_S)
 

@@ -28,7 +28,7 @@ SEEN_EVERY_S = LEASE_S / 3
 
 
 class DatabasePeers:
-    """See `peers.Peers`.
+    """See `peers.SharingPeers`.
 
     Args:
         storage: What the processes share.
@@ -36,7 +36,7 @@ class DatabasePeers:
         offer: Has some process take a batch.
     """
 
-    share_batches = True
+    let_go_s = 2.0  # some exchanges with the database
 
     def __init__(
         self,

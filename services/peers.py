@@ -23,14 +23,13 @@ class Lost(CannotContinue):
 
 
 class Peers(Protocol):
-    """What has to be agreed with other processes.
+    """What has to be agreed with other processes, if there are any.
 
     Attributes:
-        share_batches: There are others: whichever process takes a batch runs it, and not the one
-            that was asked to.
+        let_go_s: How long the claim on a batch may still be held when it is told to have ended.
     """
 
-    share_batches: bool
+    let_go_s: float
 
     async def take(self, batch: Batch) -> bool:
         """Become the one that works on a batch, and bring what is known of it up to date.
@@ -52,26 +51,12 @@ class Peers(Protocol):
             is_clean: Nothing of it is under way.
         """
 
-    async def accept(self, batch: Batch) -> None:
-        """Have some process take a batch that was stored just now; its client may then be told.
-
-        Raises:
-            StorageUnavailable: It is removed, unless somebody took it.
-        """
-
     async def may_send(self, batch_id: UUID) -> None:
         """Return when it is sure that this process still works on a batch.
 
         Raises:
             Lost: It does not.
             CannotContinue: Another process was asked to cancel the batch.
-        """
-
-    async def cancel(self, batch: Batch) -> bool:
-        """Have a batch cancelled that another process may run; False if it is too late.
-
-        Raises:
-            StorageUnavailable: Nobody knows.
         """
 
     async def refresh(self, batch_id: UUID) -> None:
@@ -92,10 +77,28 @@ class Peers(Protocol):
         """Bring what is known of all batches up to date, or leave it if that cannot be had."""
 
 
+class SharingPeers(Peers, Protocol):
+    """What has to be agreed where any process may run a batch."""
+
+    async def accept(self, batch: Batch) -> None:
+        """Have some process take a batch that was stored just now; its client may then be told.
+
+        Raises:
+            StorageUnavailable: It is removed, unless somebody took it.
+        """
+
+    async def cancel(self, batch: Batch) -> bool:
+        """Have a batch cancelled that another process may run; False if it is too late.
+
+        Raises:
+            StorageUnavailable: Nobody knows.
+        """
+
+
 class NoPeers:
     """This process has its batches for itself."""
 
-    share_batches = False
+    let_go_s = 0.0
 
     async def take(self, batch: Batch) -> bool:
         return True
@@ -103,14 +106,8 @@ class NoPeers:
     async def release(self, batch: Batch, *, is_clean: bool) -> None:
         pass
 
-    async def accept(self, batch: Batch) -> None:
-        pass
-
     async def may_send(self, batch_id: UUID) -> None:
         pass
-
-    async def cancel(self, batch: Batch) -> bool:
-        return True
 
     async def refresh(self, batch_id: UUID) -> None:
         pass

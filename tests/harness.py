@@ -25,7 +25,7 @@ from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles
 from services.storage.send_log import SendLog
 from services.uploads import Upload
-from wiring import build_service
+from wiring.service import build_service
 
 BASE_URL = "http://directory.test"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -34,12 +34,13 @@ from services.hospital_api import HospitalApi
 from services.meters import Meters
 from services.progress_tracker import ProgressTracker
 from services.storage.contract import StorageError
-from services.storage.database import OPTIONS, Database, migrate
+from services.storage.database import OPTIONS, Database
 from services.storage.postgres import CHANNEL, NotStored, PostgresBatches
+from services.storage.schema import migrate
 from services.storage.turns import shared_budgets
 from tests.harness import BASE_URL, EPOCH, Harness, Line
 from tests.virtual_time import Held
-from wiring import Sharing, build_service
+from wiring.service import Sharing, build_service
 
 # The processes agree on the time by the database's clock, and by nothing else.
 VIRTUAL_CLOCK = """
@@ -193,7 +194,7 @@ class ProcessLine(Line):
 
 
 class Process:
-    """One process of the service, wired as `shared_wiring` does."""
+    """One process of the service, wired as `wiring.on_database` does."""
 
     def __init__(self, harness: "SharedHarness", settings: Settings) -> None:
         self._harness = harness

@@ -17,7 +17,7 @@ from config import Settings
 from main import create_app
 from scripts.postgres import PostgresServer
 from scripts.processes import Process, Server, Worker, start_directory, start_service, start_worker
-from services.storage.database import migrate
+from services.storage.schema import migrate
 from tests.contract import Contract
 from tests.harness import csv_file
 

@@ -177,4 +177,4 @@ def test_a_service_on_files_needs_nothing_of_a_database(tmp_path: Path):
 
     imported = set(ended.stdout.splitlines()[-1].split())
     assert "fastapi" in imported
-    assert not imported & {"psycopg", "psycopg_pool", "procrastinate", "shared_wiring"}
+    assert not imported & {"psycopg", "psycopg_pool", "procrastinate", "wiring.on_database"}

@@ -509,7 +509,7 @@ BREAKS = (
     ),
     Break(
         "a cancel is told before it is durable",
-        "services/batch_service.py",
+        "services/execution.py",
         """        try:
             await self._tracker.save(batch)
         except StorageUnavailable:
@@ -660,9 +660,9 @@ BREAKS = (
     ),
     Break(
         "a replay waits for an abandonment",
-        "services/batch_service.py",
-        "        elif batch.status in INTERRUPTED:\n            await self._claims.wait(batch.id)",
-        "        else:\n            await self._claims.wait(batch.id)",
+        "services/execution.py",
+        "        if batch.status in INTERRUPTED:\n            await self._claims.wait(batch.id)",
+        "        if True:\n            await self._claims.wait(batch.id)",
         KEYS + "test_a_batch_that_is_being_abandoned_is_answered_as_it_is",
     ),
     Break(
@@ -874,7 +874,7 @@ BREAKS = (
     ),
     Break(
         "each process has the directory's budgets for itself",
-        "wiring.py",
+        "wiring/service.py",
         "        budgets=sharing.budgets if sharing else None,\n",
         "        budgets=None,\n",
         SHARING + "test_processes_share_what_the_directory_allows",

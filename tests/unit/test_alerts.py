@@ -13,7 +13,7 @@ from services.hospital_api import HospitalApi
 from services.meters import Meters
 from services.progress_tracker import ProgressTracker
 from services.storage.json_files import JsonFiles
-from wiring import build_service
+from wiring.service import build_service
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = (DEPLOY / "alerts.yml").read_text()

@@ -23,11 +23,12 @@ from models.outlook import Outlook
 from models.row import Row, Rows, RowStatus
 from scripts.postgres import wait_until
 from services.pacing import Pace
-from services.storage import database as schema
+from services.storage import schema
 from services.storage.contract import AlreadyUploaded, BatchStorage, LostBatch, StorageError
-from services.storage.database import Database, SchemaMismatch, check_schema, migrate
+from services.storage.database import Database
 from services.storage.json_files import JsonFiles
 from services.storage.postgres import LEASE_S, Claim, NotStored, PostgresBatches
+from services.storage.schema import SchemaMismatch, check_schema, migrate
 from services.storage.turns import Turns
 from tests.shared_harness import EMPTY, server
 from tests.unit.strategies import batches, batches_in_parts

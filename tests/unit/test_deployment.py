@@ -38,9 +38,8 @@ def compose(file: Path) -> dict[str, Any]:
 
 def test_the_image_copies_what_the_service_consists_of_and_nothing_else():
     assert set(copied()) == {
-        *("main.py", "worker.py", "database.py", "wiring.py", "shared_wiring.py"),
-        *("connections.py", "lifecycle.py", "config.py"),
-        *("models", "services", "routers", "directory"),
+        *("main.py", "worker.py", "database.py", "connections.py", "lifecycle.py", "config.py"),
+        *("wiring", "models", "services", "routers", "directory"),
     }
     assert set(LET_THROUGH) == {*copied(), "requirements.txt", "requirements-postgres.txt"}
 

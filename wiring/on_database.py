@@ -17,10 +17,11 @@ from services.hospital_api import HospitalApi
 from services.meters import Meters
 from services.progress_tracker import ProgressTracker
 from services.storage.contract import StorageError
-from services.storage.database import Database, SchemaMismatch, check_schema
+from services.storage.database import Database
 from services.storage.postgres import PostgresBatches
+from services.storage.schema import SchemaMismatch, check_schema
 from services.storage.turns import shared_budgets
-from wiring import Sharing, build_service
+from wiring.service import Sharing, build_service
 
 HANGING_S = 5.0  # beyond the grace
 THREADS = 32  # those that wait for a database which hangs leave some to others

@@ -1,39 +1,23 @@
-"""The composition root: settings in, a service that runs until it is closed out.
+"""Builds the service: the one place where settings become values."""
 
-Two ways to keep batches: as files, which one process has for itself, or with DATABASE_URL in a
-database that any number of processes share. What the second needs is imported for it only.
-"""
-
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from config import Settings
-from lifecycle import CannotStart
 from services.abandonment import Abandonment
 from services.batch_run import RunPolicy
 from services.batch_runner import BatchRunner
 from services.batch_service import BatchService, ServiceRules
 from services.claims import Claims
-from services.clock import utc_now
 from services.directory_waker import DirectoryWaker
+from services.execution import RunsAnywhere, RunsHere
 from services.hospital_api import HospitalApi
 from services.housekeeping import Housekeeping, HouseRules
-from services.logs import get_logger
 from services.meters import Meters
 from services.pacing import Budgets, Pace
 from services.patient_directory import Lanes, PatientDirectory
-from services.peers import NoPeers, Peers
+from services.peers import NoPeers, SharingPeers
 from services.progress_tracker import ProgressTracker
-from services.storage.contract import StorageError, StorageTaken
-from services.storage.json_files import JsonFiles
-from services.storage.send_log import SendLog
-
-logger = get_logger("hospital_bulk")
-
-LOCK_WAIT_S = 2.0  # beyond the grace that a predecessor may take to shut down
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +30,7 @@ class Sharing:
     """
 
     budgets: Budgets
-    peers: Peers
+    peers: SharingPeers
 
 
 def build_service(
@@ -57,7 +41,7 @@ def build_service(
     meters: Meters | None = None,
     sharing: Sharing | None = None,
 ) -> BatchService:
-    """Wire the service: the one place where settings become values.
+    """Put the service together.
 
     Args:
         settings: What was set.
@@ -111,9 +95,14 @@ def build_service(
         max_batches_per_owner=settings.max_batches_per_caller,
         shutdown_grace_s=settings.shutdown_grace_seconds,
     )
+    execution = (
+        RunsAnywhere(tracker, claims, runner, sharing.peers)
+        if sharing
+        else RunsHere(tracker, claims, runner)
+    )
     housekeeping = Housekeeping(tracker, claims, runner, abandonment, house_rules, peers)
     service = BatchService(
-        tracker, directory, runner, abandonment, claims, housekeeping, rules, peers
+        tracker, directory, execution, abandonment, claims, housekeeping, rules, peers
     )
     if sharing:
         tracker.outlook = service.outlook
@@ -122,76 +111,10 @@ def build_service(
     return service
 
 
-@contextlib.asynccontextmanager
-async def running_service(settings: Settings, meters: Meters) -> AsyncIterator[BatchService]:
-    """Have the service run for a block; it stops at the end, or when it is told to.
-
-    Raises:
-        CannotStart: It cannot; the message says what to do.
-    """
-    run = _on_files if settings.database_url is None else _on_database
-    async with run(settings, meters) as service:
-        try:
-            yield service
-        finally:
-            await service.close()
-
-
-def _api(settings: Settings) -> HospitalApi:
+def open_api(settings: Settings) -> HospitalApi:
+    """Return the way to the directory; it is closed with the service."""
     return HospitalApi(
         settings.hospital_api_base_url,
         timeout_s=settings.http_timeout_seconds,
         connect_timeout_s=settings.http_connect_timeout_seconds,
     )
-
-
-@contextlib.asynccontextmanager
-async def _on_files(settings: Settings, meters: Meters) -> AsyncIterator[BatchService]:
-    storage = JsonFiles(settings.batch_storage_dir)
-    sends = SendLog(settings.batch_storage_dir, settings.create_rate_limit)
-    found = await _open_storage(storage, settings)
-    with contextlib.closing(storage), contextlib.closing(sends):
-        tracker = ProgressTracker(storage, meters=meters)
-        service = build_service(
-            settings, _api(settings), tracker, lambda: sends.add(utc_now()), meters
-        )
-        await service.start(found, sends.open(utc_now()))
-        yield service
-
-
-@contextlib.asynccontextmanager
-async def _on_database(settings: Settings, meters: Meters) -> AsyncIterator[BatchService]:
-    try:
-        import shared_wiring  # needs the packages of requirements-postgres.txt
-    except ModuleNotFoundError as missing:
-        raise CannotStart(
-            f"DATABASE_URL is set, but {missing.name} is not installed: "
-            "pip install -r requirements-postgres.txt."
-        ) from None
-    async with shared_wiring.on_database(settings, _api(settings), meters) as service:
-        yield service
-
-
-async def _open_storage(storage: JsonFiles, settings: Settings) -> list[Any]:
-    """Become the storage's owner and load it, waiting for a predecessor that shuts down."""
-    deadline_s = asyncio.get_running_loop().time() + settings.shutdown_grace_seconds + LOCK_WAIT_S
-    while True:
-        try:
-            await asyncio.to_thread(storage.open)
-            return await asyncio.to_thread(storage.load)
-        except StorageError as error:
-            logger.error(
-                "BATCH_STORAGE_DIR cannot be used: uploads are refused until it can and the "
-                "service is restarted",
-                folder=str(settings.batch_storage_dir),
-                reason=str(error),
-            )
-            return []
-        except StorageTaken:
-            if asyncio.get_running_loop().time() >= deadline_s:
-                raise CannotStart(
-                    f"Another process uses BATCH_STORAGE_DIR ({settings.batch_storage_dir}): stop "
-                    "it, or give this one another folder. One process owns a folder (uvicorn "
-                    "--workers 1)."
-                ) from None
-            await asyncio.sleep(0.2)
