@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     batch_storage_dir: Path = Path("batch_storage")
     database_url: Annotated[SecretStr | None, AfterValidator(_database_url)] = None
     run_batches: bool = True
+    worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     auto_resume: bool = True
     progress_cleanup_hours: Hours = 24.0
     resumable_retention_hours: Hours = 168.0

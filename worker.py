@@ -3,8 +3,11 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Iterator
 
 import uvloop
+from prometheus_client import CollectorRegistry, Metric, start_http_server
+from prometheus_client.registry import Collector
 
 from config import BadSetting, Settings, load_settings
 from lifecycle import CannotStart
@@ -14,15 +17,47 @@ from wiring import running_service
 
 logger = get_logger("hospital_bulk")
 
+READING_S = 5.0  # longest wait of a scrape for an event loop that is busy
+
 
 async def work(settings: Settings) -> None:
     """Run batches until SIGTERM or SIGINT; CannotStart if that is not possible."""
-    async with running_service(settings, Meters(settings.app_version)) as service:
+    meters = Meters(settings.app_version)
+    if settings.worker_metrics_port is not None:
+        _show(meters.registry, settings.worker_metrics_port)
+    async with running_service(settings, meters) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
         logger.info("worker started")
         await service.wait_until_stopping()
+
+
+class _OnLoop(Collector):
+    """What a registry has, read on the event loop: what it counts is changed there."""
+
+    def __init__(self, registry: CollectorRegistry, loop: asyncio.AbstractEventLoop) -> None:
+        self._registry = registry
+        self._loop = loop
+
+    def collect(self) -> Iterator[Metric]:
+        reading = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        yield from reading.result(READING_S)
+
+    async def _read(self) -> list[Metric]:
+        return list(self._registry.collect())
+
+
+def _show(registry: CollectorRegistry, port: int) -> None:
+    """Show what a registry has on *port* for as long as the process lives."""
+    shown = CollectorRegistry()
+    shown.register(_OnLoop(registry, asyncio.get_running_loop()))
+    try:
+        start_http_server(port, registry=shown)
+    except OSError as error:
+        raise CannotStart(
+            f"WORKER_METRICS_PORT {port} cannot be used ({error.strerror}): name a free one."
+        ) from None
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from tests.e2e.conftest import (
 from tests.e2e.event_client import merged
 from tests.e2e.tap import tapping
 from tests.e2e.test_events import Stream
+from tests.e2e.test_metrics import series_of, value
 from tests.harness import csv_file
 
 TAKE_OVER_S = 15.0  # a process that was not seen for 6 s lost its batches
@@ -323,6 +324,21 @@ def test_all_processes_are_restarted_in_turn_under_load_and_nothing_is_lost(shar
         assert_exactly_once(shared, services[0], batch_id, rows)
     held = http.get(f"{shared.directory.url}/_directory/hospitals").json()
     assert len(held) == sum(batches.values())
+
+
+def test_a_worker_shows_what_it_counts_on_a_port_of_its_own(shared: World):
+    port = free_port()
+    web, _ = at_once(
+        lambda: shared.web(**UNPACED), lambda: shared.worker(**UNPACED, worker_metrics_port=port)
+    )
+    assert isinstance(web, Server)
+
+    batch_id = accepted(web, 3)
+    assert_exactly_once(shared, web, batch_id, 3)
+    shown = series_of(http.get(f"http://127.0.0.1:{port}/metrics").text)
+
+    assert value(shown, "creates_total", outcome="created") == 3
+    assert value(shown, "batches", status="completed") == 1
 
 
 @pytest.mark.parametrize("world", ["database"], indirect=True)
