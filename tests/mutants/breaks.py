@@ -25,7 +25,8 @@ PACING = "tests/unit/test_pacing.py::"
 SETTLING = "tests/unit/test_settling.py::"
 MATCHING = "tests/unit/test_reconciliation.py::"
 SHARING = "tests/integration/test_shared_service.py::"
-STORED = "tests/unit/test_batch_storage.py::"
+STORED = "tests/unit/storage/test_shared_batches.py::"
+TURNS = "tests/unit/storage/test_turns.py::"
 WRITES = "tests/unit/test_progress_tracker.py::"
 
 
@@ -870,7 +871,7 @@ BREAKS = (
         "services/storage/turns.py",
         "    ORDER BY taken_at LIMIT %(turns)s\n",
         "    ORDER BY taken_at DESC LIMIT %(turns)s\n",
-        STORED + "TestTurns::test_what_is_given_back_is_taken_again",
+        TURNS + "TestTurns::test_what_is_given_back_is_taken_again",
     ),
     Break(
         "each process has the directory's budgets for itself",
