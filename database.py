@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from config import BadSetting, load_settings
+from services.logs import configure
 from services.storage.contract import AlreadyUploaded, StorageError, StorageTaken
 from services.storage.json_files import JsonFiles
 
@@ -88,6 +89,7 @@ def main() -> None:
         settings = load_settings()
         if settings.database_url is None:
             raise Failed("Set DATABASE_URL: postgresql://user:password@host:port/database.")
+        configure(settings.log_level, settings.log_format)  # documents are set aside with a line
         url = settings.database_url.get_secret_value()
         if asked.command == "migrate":
             print(migrate(url))

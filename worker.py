@@ -31,6 +31,7 @@ async def work(settings: Settings) -> None:
             loop.add_signal_handler(number, service.stop)
         logger.info("worker started")
         await service.wait_until_stopping()
+    logger.info("worker stopped")
 
 
 class _OnLoop(Collector):

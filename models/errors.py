@@ -276,7 +276,8 @@ class StorageUnavailable(Unavailable):
         self, what: str = "The batch's state could not be saved, so this was not done"
     ) -> None:
         super().__init__(
-            f"{what}: the operator must make the batch storage writable; then try again."
+            f"{what}: the operator must see to the batch storage, a disk that is full or cannot be "
+            "written, or a database that does not answer; then try again."
         )
 
 

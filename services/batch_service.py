@@ -36,7 +36,7 @@ from services.execution import Execution
 from services.housekeeping import Cleanup, Housekeeping
 from services.idempotency import UploadTurns, digest_of
 from services.logs import get_logger
-from services.outlook import Now, outlook
+from services.outlook import UNHEARD, Now, outlook
 from services.patient_directory import PatientDirectory
 from services.peers import Peers, Taken
 from services.progress_tracker import ProgressTracker
@@ -138,8 +138,14 @@ class BatchService:
 
     def outlook(self, batch: Batch) -> Outlook:
         """Tell what a batch is doing right now, and how long it will take."""
+        if self._peers.is_away and batch.status not in ENDED:
+            return UNHEARD
         if batch.told is not None:
             return batch.told.later(clock.now_s() - batch.told_s)
+        return self.outlook_here(batch)
+
+    def outlook_here(self, batch: Batch) -> Outlook:
+        """Tell the same of a batch of this process, whether others can be asked or not."""
         now = Now(clock.now_s(), self._tracker.wall_clock())
         return outlook(batch, self._directory.traffic(batch), now)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from models.batch import ENDED, INTERRUPTED, Batch
@@ -13,7 +14,8 @@ from models.errors import UNREAD, BatchNotFound, StorageUnavailable
 from services import clock
 from services.clock import age_s
 from services.logs import get_logger
-from services.off_loop import off_loop
+from services.meters import Meters
+from services.off_loop import off_loop, seen
 from services.peers import Lost, Taken
 from services.progress_tracker import ProgressTracker
 from services.reasons import cancelled
@@ -25,6 +27,9 @@ logger = get_logger(__name__)
 
 RETRY_S = 0.5  # how often a database that is away is asked again
 SEEN_EVERY_S = LEASE_S / 3
+SILENCE_S = 2.0  # a database that is asked and says nothing for so long does not answer
+
+T = TypeVar("T")
 
 
 class DatabasePeers:
@@ -34,6 +39,7 @@ class DatabasePeers:
         storage: What the processes share.
         tracker: What this one knows of it.
         offer: Has some process take a batch.
+        meters: Where it is counted that the database does not answer.
     """
 
     let_go_s = 2.0  # some exchanges with the database
@@ -43,10 +49,13 @@ class DatabasePeers:
         storage: PostgresBatches,
         tracker: ProgressTracker,
         offer: Callable[[UUID], Awaitable[None]],
+        meters: Meters,
     ) -> None:
         self._storage = storage
         self._tracker = tracker
         self._offer = offer
+        self._meters = meters
+        self.is_away = False
         self._publishing: dict[UUID, Callable[[], None]] = {}  # what ends it, of our batches
         self._versions: dict[UUID, int] = {}  # of others' batches, as they are known here
         self._unreadable: set[UUID] = set()  # which are not served, and were told of
@@ -140,7 +149,7 @@ class DatabasePeers:
 
     async def refresh_upload(self, owner: str | None, idempotency_key: str) -> None:
         try:
-            found = await off_loop(partial(self._storage.uploaded_as, owner, idempotency_key))
+            found = await self._soon(partial(self._storage.uploaded_as, owner, idempotency_key))
         except StorageError:
             raise StorageUnavailable from None
         if found is not None:
@@ -149,7 +158,7 @@ class DatabasePeers:
     async def refresh_all(self) -> None:
         known = [batch.id for batch in self._tracker]
         try:
-            versions = await off_loop(self._storage.versions)
+            versions = await self._soon(self._storage.versions)
         except StorageError:
             return
         for batch_id in known:
@@ -196,29 +205,56 @@ class DatabasePeers:
         seen_s, since_s = -math.inf, math.inf  # when last, and since when without a gap
         while True:
             try:
-                await off_loop(self._storage.be_seen)
+                await self._soon(self._storage.be_seen)
                 now_s = clock.now_s()
                 since_s = since_s if now_s - seen_s < LEASE_S else now_s
                 seen_s = now_s
                 # After a gap the others may have had one too: it says nothing of them.
                 if now_s - since_s > LEASE_S:
-                    await off_loop(self._storage.free_unseen)
+                    await self._free_unseen()
                 if takes_over:
                     await self.take_over()
                 await self.refresh_all()
             except (StorageError, StorageUnavailable):
-                pass  # told by whoever has something to store
+                self._meters.checkpoint_failures.inc()  # that this process lives is stored too
             except Exception:
                 logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
 
     async def take_over(self) -> None:
         """Have some process take each unfinished batch that nobody works on."""
-        for batch_id in await off_loop(self._storage.left_over):
+        for batch_id in await self._soon(self._storage.left_over):
             if batch_id in self._unreadable:
                 continue
             logger.info("batch is left over: it goes on", batch_id=str(batch_id))
             await self._offer(batch_id)
+
+    async def _free_unseen(self) -> None:
+        freed = await self._soon(self._storage.free_unseen)
+        if freed:
+            logger.warning("a process is lost: what it worked on goes on elsewhere", batches=freed)
+
+    async def _soon(self, function: Callable[[], T]) -> T:
+        """Return what the database answers; StorageError if it says nothing for a while."""
+        try:
+            answer = await off_loop(function, within_s=SILENCE_S)
+        except Unreadable:
+            raise
+        except (StorageError, TimeoutError) as error:
+            self._note(is_away=True)
+            raise StorageError("the database does not answer") from error
+        self._note(is_away=False)
+        return answer
+
+    def _note(self, *, is_away: bool) -> None:
+        if is_away == self.is_away:
+            return
+        self.is_away = is_away
+        if is_away:
+            logger.warning("the database does not answer: nothing is sent until it does")
+        else:
+            logger.info("the database answers again")
+        self._tracker.watchers.tell_all()
 
     async def _catch_up(self, batch_id: UUID) -> None:
         if batch_id not in self._publishing:
@@ -238,7 +274,7 @@ class DatabasePeers:
         """
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
-            self._asking.add_done_callback(_seen)
+            self._asking.add_done_callback(seen)
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> dict[UUID, bool]:
@@ -260,7 +296,7 @@ class DatabasePeers:
         """Take over what is stored of a batch, unless it became this process's meanwhile."""
         since = self._versions.get(batch_id, 0) if batch_id in self._tracker else 0
         try:
-            stored = await off_loop(partial(self._storage.read, batch_id, since))
+            stored = await self._soon(partial(self._storage.read, batch_id, since))
         except NotStored:
             self._drop(batch_id)
             return
@@ -300,9 +336,3 @@ class DatabasePeers:
     def _drop(self, batch_id: UUID) -> None:
         self._versions.pop(batch_id, None)
         self._tracker.drop(batch_id)
-
-
-def _seen(question: asyncio.Task[dict[UUID, bool]]) -> None:
-    """Look at what came of it, also when nobody waits for it any more."""
-    if not question.cancelled():
-        question.exception()

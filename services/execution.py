@@ -11,6 +11,7 @@ from models.errors import BatchConflict, StorageUnavailable
 from services import clock
 from services.batch_runner import BatchRunner
 from services.claims import Claims
+from services.housekeeping import Housekeeping
 from services.peers import SharingPeers
 from services.progress_tracker import ProgressTracker
 from services.refusals import cannot_cancel
@@ -93,11 +94,13 @@ class RunsAnywhere:
         tracker: ProgressTracker,
         claims: Claims,
         runner: BatchRunner,
+        housekeeping: Housekeeping,
         peers: SharingPeers,
     ) -> None:
         self._tracker = tracker
         self._claims = claims
         self._runner = runner
+        self._housekeeping = housekeeping
         self._peers = peers
 
     async def accept(self, batch: Batch) -> None:
@@ -112,6 +115,8 @@ class RunsAnywhere:
             raise BatchConflict(cannot_cancel(batch))
         if batch.id in self._claims:
             self._runner.cancel(batch)
+        else:  # if nobody works on it nobody else may come to say that it has ended
+            await self._housekeeping.take(batch.id)
 
     async def wait(self, batch: Batch, stopping: asyncio.Event) -> None:
         changed = asyncio.Event()

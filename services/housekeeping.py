@@ -197,7 +197,10 @@ class Housekeeping:
         for row in chain.from_iterable(map(batch.rows_of, opened)):
             if not row.is_done and not row.is_excluded:
                 self._tracker.set_row(
-                    batch, row.hospital.row, RowStatus.VERIFYING, error="the service was stopped"
+                    batch,
+                    row.hospital.row,
+                    RowStatus.VERIFYING,
+                    error="the service was interrupted",
                 )
         reason = self._why_not_resumed(batch)
         if reason is not None:
@@ -217,7 +220,7 @@ class Housekeeping:
         if batch.cancelled:
             return cancelled().reason
         if not self._rules.auto_resume:
-            return "The service was stopped while the batch ran: resume it."
+            return "The service was interrupted while the batch ran: resume it."
         if batch.auto_resumes >= MAX_AUTO_RESUMES:
             return (
                 f"{MAX_AUTO_RESUMES} automatic resumes created no row: "

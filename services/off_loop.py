@@ -10,18 +10,31 @@ GIVE_WAY_S = 0.0001  # between pieces of work: the event loop gets its turn, and
 T = TypeVar("T")
 
 
-async def off_loop(function: Callable[[], T]) -> T:
+async def off_loop(function: Callable[[], T], *, within_s: float | None = None) -> T:
     """Run *function* in a thread, to its end even when the caller is cancelled.
 
     Else what holds a lock for it would let go while it still runs: an older state of a batch could
     be written after a newer one.
+
+    Raises:
+        TimeoutError: It did not end *within_s* seconds; it goes on, and nobody hears what of it.
     """
     task = asyncio.ensure_future(asyncio.to_thread(function))
     try:
-        return await asyncio.shield(task)
+        done, _ = await asyncio.wait({task}, timeout=within_s)
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
+    if not done:
+        task.add_done_callback(seen)
+        raise TimeoutError
+    return task.result()
+
+
+def seen(task: asyncio.Future[T]) -> None:
+    """Look at what came of a task, so that nobody is warned that nobody did."""
+    if not task.cancelled():
+        task.exception()
 
 
 def giving_way(pieces: Iterable[T], *, every: int = 1) -> Iterator[T]:

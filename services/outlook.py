@@ -18,6 +18,8 @@ STEPS = {
     BatchStatus.ABANDONING: "being abandoned: its hospitals are being deleted",
 }
 
+UNHEARD = Outlook("the database does not answer: this is how it was when it last did", None)
+
 
 @dataclass(frozen=True, slots=True)
 class Now:

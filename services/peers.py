@@ -27,9 +27,13 @@ class Peers(Protocol):
 
     Attributes:
         let_go_s: How long the claim on a batch may still be held when it is told to have ended.
+        is_away: What they do cannot be known at the moment.
     """
 
     let_go_s: float
+
+    @property
+    def is_away(self) -> bool: ...
 
     async def take(self, batch: Batch) -> bool:
         """Become the one that works on a batch, and bring what is known of it up to date.
@@ -99,6 +103,7 @@ class NoPeers:
     """This process has its batches for itself."""
 
     let_go_s = 0.0
+    is_away = False
 
     async def take(self, batch: Batch) -> bool:
         return True

@@ -35,6 +35,7 @@ logger = get_logger(__name__)
 WRITE_DELAY_S = 0.05  # changes within it share one write; a file of 20 is written about twice
 FIRST_RETRY_S = 0.5  # a disk that is full may be so for long ...
 LAST_RETRY_S = 10.0  # ... but is tried again at least this often
+CHECK_S = 5.0  # a storage that takes longer cannot be used
 
 T = TypeVar("T")
 _COPIED = {field.name for field in fields(Batch)} - {"id", "rows"}
@@ -324,8 +325,8 @@ class ProgressTracker:
         """
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self._storage.check_writable))
-        await asyncio.wait({self._check})
-        return self._check.exception() is None
+        done, _ = await asyncio.wait({self._check}, timeout=CHECK_S)
+        return bool(done) and self._check.exception() is None
 
     async def flush(self) -> None:
         """Write at once what is still to be written; what fails is logged and left."""

@@ -206,7 +206,7 @@ class Process:
         self.is_deaf = False  # nothing that others tell arrives
         self._missed: list[tuple[UUID, str]] = []
         tracker = ProgressTracker(self.storage, harness.wall_clock, self.meters)
-        self._peers = DatabasePeers(self.storage, tracker, self._offer)
+        self._peers = DatabasePeers(self.storage, tracker, self._offer, self.meters)
         budgets = shared_budgets(self.database, settings.hospital_api_base_url)
         self.service = build_service(
             settings,

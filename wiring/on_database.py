@@ -14,6 +14,7 @@ from services.batch_service import BatchService
 from services.database_peers import DatabasePeers
 from services.engine import Engine, listen
 from services.hospital_api import HospitalApi
+from services.logs import get_logger
 from services.meters import Meters
 from services.progress_tracker import ProgressTracker
 from services.storage.contract import StorageError
@@ -22,6 +23,8 @@ from services.storage.postgres import PostgresBatches
 from services.storage.schema import SchemaMismatch, check_schema
 from services.storage.turns import shared_budgets
 from wiring.service import Sharing, build_service
+
+logger = get_logger("hospital_bulk")
 
 HANGING_S = 5.0  # beyond the grace
 THREADS = 32  # those that wait for a database which hangs leave some to others
@@ -46,7 +49,7 @@ async def on_database(
     database, engine = Database(url), Engine(url, directory_url)
     storage = PostgresBatches(database, directory_url)
     tracker = ProgressTracker(storage, meters=meters)
-    peers = DatabasePeers(storage, tracker, engine.offer)
+    peers = DatabasePeers(storage, tracker, engine.offer, meters)
     sharing = Sharing(shared_budgets(database, directory_url), peers)
     service = build_service(settings, api, tracker, _nothing, meters, sharing)
     with contextlib.closing(database):
@@ -57,6 +60,13 @@ async def on_database(
                 await asyncio.to_thread(storage.be_seen)
             except StorageError as error:
                 raise CannotStart(f"DATABASE_URL cannot be used: {error}.") from None
+            logger.info(
+                "beside other processes",
+                process=storage.me,
+                pid=os.getpid(),
+                directory=directory_url,
+                runs_batches=settings.run_batches,
+            )
             await peers.refresh_all()
             await service.start([])
             if settings.run_batches:

@@ -95,17 +95,17 @@ def build_service(
         max_batches_per_owner=settings.max_batches_per_caller,
         shutdown_grace_s=settings.shutdown_grace_seconds,
     )
+    housekeeping = Housekeeping(tracker, claims, runner, abandonment, house_rules, peers)
     execution = (
-        RunsAnywhere(tracker, claims, runner, sharing.peers)
+        RunsAnywhere(tracker, claims, runner, housekeeping, sharing.peers)
         if sharing
         else RunsHere(tracker, claims, runner)
     )
-    housekeeping = Housekeeping(tracker, claims, runner, abandonment, house_rules, peers)
     service = BatchService(
         tracker, directory, execution, abandonment, claims, housekeeping, rules, peers
     )
     if sharing:
-        tracker.outlook = service.outlook
+        tracker.outlook = service.outlook_here
         tracker.cancelled_elsewhere = runner.cancel
         tracker.lost = runner.lose
     return service

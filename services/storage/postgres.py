@@ -326,15 +326,18 @@ class PostgresBatches:
         """Show that this process is gone: what it held may be taken at once."""
         self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
 
-    def free_unseen(self) -> None:
+    def free_unseen(self) -> int:
         """Have nobody hold what is held by processes that were not seen for as long as the lease.
 
         The state of these batches is not clean: whoever takes them looks at the directory first. An
         upload of which the client was not told is removed.
+
+        Returns:
+            How many batches there were.
         """
         about = {"me": self._me, "lease_s": LEASE_S}
         self._database.run(_DROP_UNACCEPTED, **about)
-        self._database.run(_FREE_UNSEEN, **about)
+        return self._database.run(_FREE_UNSEEN, **about)
 
     def left_over(self) -> list[UUID]:
         """Return the unfinished batches of this directory that nobody holds, or is to take.

@@ -4,7 +4,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from tests.e2e.conftest import (
 from tests.e2e.tap import LostAnswer, open_pipes
 from tests.harness import csv_file
 
+SOON_S = 8.0  # in which whoever asks gets an answer, whatever the database does
 NOBODY = "postgresql://postgres:the-password@127.0.0.1:1/hospitals"
 
 
@@ -74,6 +77,34 @@ def test_batches_go_on_by_themselves_when_the_database_is_back(
     assert len(all_held(shared)) == sum(batches.values())
     later_id = accepted(services[1], 3)
     assert_exactly_once(shared, services[0], later_id, 3)
+
+
+def test_a_database_that_hangs_is_told_of_and_holds_up_no_answer(
+    shared: World, company: list[Process], database: PostgresServer
+):
+    services = [one for one in company if isinstance(one, Server)]
+    batch_id = accepted(services[0], 20)
+    wait_until(lambda: shared.creates_under_way() > 3)
+
+    database.freeze()
+    try:
+        for service in services:
+            told = wait_until(partial(of_a_silent_database, service, batch_id), seconds=15)
+            assert told["eta_seconds"] is None
+        for service in services:
+            ready = http.get(f"{service.url}/health/ready", timeout=SOON_S)
+            assert (ready.status_code, ready.json()["failing"]) == (503, ["storage"])
+    finally:
+        database.thaw()
+
+    assert_exactly_once(shared, services[0], batch_id, 20)
+
+
+def of_a_silent_database(service: Server, batch_id: str) -> dict[str, Any] | None:
+    """Return a batch's progress, which comes soon, if it says that the database is silent."""
+    answer = http.get(f"{service.url}/hospitals/progress/{batch_id}", timeout=SOON_S)
+    told: dict[str, Any] = answer.json()
+    return told if told["current_step"].startswith("the database does not answer") else None
 
 
 def test_an_upload_that_was_stored_but_refused_is_not_loaded(

@@ -15,7 +15,9 @@ from models.errors import (
     DirectoryUnreachable,
     StorageUnavailable,
 )
+from services.database_peers import SEEN_EVERY_S
 from services.off_loop import off_loop
+from services.outlook import UNHEARD
 from services.storage.postgres import LEASE_S
 from tests.harness import assert_exactly_once, csv_file
 from tests.shared_harness import Process, SharedHarness
@@ -206,20 +208,70 @@ def test_a_cancel_that_was_confirmed_holds_at_whatever_moment_it_comes(tmp_path:
     play(tmp_path, scenario)
 
 
-def test_what_was_cancelled_before_anybody_took_it_is_not_sent(
+def test_what_nobody_runs_is_cancelled_by_whom_is_asked_and_can_be_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async def scenario(harness: SharedHarness) -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(harness, "offer", lambda _: None)
-            batch = await harness.submit(csv_file(20))
-            await harness.service.cancel(batch.id)
+        monkeypatch.setattr(harness, "offer", lambda _: None)
+        batch = await harness.submit(csv_file(20))
 
-        stopped = await ended(harness, batch, SOON_S)
+        await harness.service.cancel(batch.id)
+
+        stopped = harness.observer.batches[batch.id]
         assert (stopped.status, stopped.cancelled) == (BatchStatus.RESUMABLE, True)
         assert creates(harness) == 0
+        assert await harness.service.abandon(batch.id) == 0
 
     play(tmp_path, scenario)
+
+
+def test_what_a_killed_process_left_is_cancelled_and_resumed_exactly_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def scenario(harness: SharedHarness) -> None:
+        batch = await harness.submit(csv_file(20))
+        _, other = await running(harness, batch)
+        with monkeypatch.context() as patched:
+            patched.setattr(harness, "offer", lambda _: None)
+            await harness.kill()
+            await asyncio.sleep(SOON_S)
+            await other.service.cancel(batch.id)
+
+            assert harness.observer.batches[batch.id].status is BatchStatus.RESUMABLE
+        await other.service.resume(batch.id)
+
+        await assert_exactly_once(harness, await ended(harness, batch))
+        assert creates(harness) == 20
+
+    play(tmp_path, scenario)
+
+
+def test_who_cannot_ask_says_so_and_does_not_guess_how_long_it_takes(tmp_path: Path):
+    async def scenario(harness: SharedHarness) -> None:
+        batch = await harness.submit(csv_file(40))
+        holder, other = await running(harness, batch)
+        for process in (holder, other):
+            process.cut_off(True)
+        await asyncio.sleep(SEEN_EVERY_S)
+
+        for process in (holder, other):
+            assert process.service.outlook(await shown_by(process, batch)) == UNHEARD
+            assert failures(process) > 0
+            process.cut_off(False)
+        await asyncio.sleep(SEEN_EVERY_S)
+
+        for process in (holder, other):
+            assert process.service.outlook(await shown_by(process, batch)).eta_s is not None
+        await assert_exactly_once(harness, await ended(harness, batch))
+
+    play(tmp_path, scenario)
+
+
+def failures(process: Process) -> float:
+    """Return how often its metrics say that it could store nothing."""
+    shown = process.meters.registry.get_sample_value("hospital_bulk_checkpoint_failures_total")
+    assert shown is not None
+    return shown
 
 
 @pytest.mark.parametrize("lost", range(12))

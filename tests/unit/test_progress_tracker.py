@@ -6,9 +6,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
 from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
+from services import progress_tracker
 from services.progress_tracker import ProgressTracker
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -33,6 +36,9 @@ class SlowDisk:
             self.waits.set()
             assert self.mended.wait(10)
         self.written.append(status)
+
+    def check_writable(self) -> None:
+        assert self.mended.wait(10)
 
 
 def a_batch() -> Batch:
@@ -59,3 +65,18 @@ async def test_an_older_state_never_replaces_a_newer_one():
     written = [BatchStatus.INITIALIZING, BatchStatus.PROCESSING, BatchStatus.RESUMABLE]
     assert written == disk.written
     await tracker.flush()
+
+
+async def test_a_storage_that_hangs_counts_as_one_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(progress_tracker, "CHECK_S", 0.05)
+    disk = SlowDisk()
+    tracker = ProgressTracker(disk)  # type: ignore[arg-type]
+
+    while_it_hangs = [await tracker.check_writable() for _ in range(2)]
+    disk.mended.set()
+    monkeypatch.setattr(progress_tracker, "CHECK_S", 10)
+
+    assert while_it_hangs == [False, False]
+    assert await tracker.check_writable()
