@@ -95,6 +95,14 @@ def test_what_an_alert_names_in_capitals_is_a_setting():
     assert names
 
 
+def test_what_an_alert_quotes_of_a_batch_is_what_the_service_says():
+    quoted = re.findall(r'"([a-z ]{20,})"', " ".join(RULES.split()))
+    code = "".join(path.read_text() for path in (DEPLOY.parent / "services").glob("*.py"))
+
+    assert len(quoted) == 2
+    assert [words for words in quoted if words not in code] == []
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus)")
 @pytest.mark.parametrize("check", [("check", "alerts.yml"), ("test", "alerts_test.yml")])
 def test_prometheus_takes_the_rules_and_they_fire_when_they_should(check: tuple[str, str]):

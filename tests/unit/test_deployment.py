@@ -100,6 +100,28 @@ def test_two_web_processes_and_two_workers_share_a_database_that_is_migrated_bef
     assert services["proxy"]["depends_on"]["web"]["condition"] == "service_healthy"
 
 
+def test_of_the_processes_that_share_a_database_those_that_end_are_started_again(
+    services: dict[str, Any],
+):
+    again = {name for name, service in services.items() if "restart" in service}
+
+    assert again == SHARED - {"migrate"}
+    assert {services[name]["restart"] for name in again} == {"unless-stopped"}
+
+
+def test_where_prometheus_finds_the_processes_they_show_their_metrics(services: dict[str, Any]):
+    found = dict(
+        re.findall(
+            r"dns_sd_configs: \[\{names: \[(\w+)\], type: A, port: (\d+)\}\]", COMPOSE.read_text()
+        )
+    )
+
+    assert found == {
+        "worker": services["worker"]["environment"]["WORKER_METRICS_PORT"],
+        "web": re.findall(r"PORT:-(\d+)", DOCKERFILE)[0],
+    }
+
+
 def test_the_proxy_goes_to_the_web_processes_and_holds_no_events_back(services: dict[str, Any]):
     [mounted] = services["proxy"]["volumes"]
     rules = Path(mounted["source"]).read_text()
@@ -176,6 +198,7 @@ def test_the_blueprint_shows_several_instances_as_an_option():
     web, worker = shown["services"]
     platform = {"PYTHON_VERSION", "FORWARDED_ALLOW_IPS"}
 
+    assert shown["databases"][0]["ipAllowList"] == []  # closed to the internet
     assert (web["type"], worker["type"]) == ("web", "worker")
     assert (web["numInstances"], worker["numInstances"]) == (2, 2)
     assert web["preDeployCommand"] == "python -m database migrate"

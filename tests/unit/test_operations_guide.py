@@ -1,4 +1,4 @@
-"""What docs/operations.md tells operators to type, typed."""
+"""What docs/operations.md and docs/scaling.md tell operators to type, typed."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from config import Settings
+from database import IMPORTED_SUFFIX
 from models.batch import Batch, BatchStatus
 from models.hospital import HospitalRow
 from models.row import Row, Rows, RowStatus
@@ -22,6 +23,7 @@ from services.storage.json_files import JsonFiles
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
 GUIDE = PAGE.read_text()
+SCALING = (ROOT / "docs" / "scaling.md").read_text()
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 BATCH = Batch(
     UUID(int=1),
@@ -140,6 +142,17 @@ def test_a_document_and_its_journal_are_taken_back_together(with_parts: Path):
     assert loaded(with_parts) == [BATCH]
 
     typed("*.set-aside", with_parts.parent)
+
+    assert loaded(with_parts) == [BATCH, LATER]
+
+
+def test_what_was_imported_into_a_database_is_taken_back(with_parts: Path):
+    for path in with_parts.glob("*-*"):
+        path.rename(f"{path}{IMPORTED_SUFFIX}")
+    assert loaded(with_parts) == []
+
+    [command] = re.findall(r"^\$ (for .+)$", SCALING, re.M)
+    subprocess.run(["bash", "-euc", command], cwd=with_parts.parent, check=True)
 
     assert loaded(with_parts) == [BATCH, LATER]
 
