@@ -27,7 +27,7 @@ logger = get_logger(__name__)
 
 RETRY_S = 0.5  # how often a database that is away is asked again
 SEEN_EVERY_S = LEASE_S / 3
-SILENCE_S = 2.0  # a database that is asked and says nothing for so long does not answer
+SILENCE_S = 3.0  # a database that is asked and says nothing for so long does not answer
 
 T = TypeVar("T")
 
