@@ -54,7 +54,7 @@ def test_a_batch_whose_directory_failed_says_why_and_a_resume_finishes_it(
 
 
 def test_a_running_batch_is_cancelled_and_can_be_resumed(page: Page, world: World):
-    world.fault(fault("slow", seconds=0.5))
+    world.fault(fault("slow", seconds=1.5))  # long enough for a busy machine to cancel
     batch_id = start(page)
     expect(page.locator("#state-figures")).to_contain_text("4 of 5")
 

@@ -48,6 +48,7 @@ from services.batch_service import BatchService
 from tests.harness import Harness
 from tests.virtual_time import VirtualTimeLoop
 
+MEMORY = "/dev/shm"
 HISTORIES = int(os.environ.get("HISTORIES", 0))
 AT_LEAST = 20  # histories that must have had each of WANTED, of the 200 in an ordinary run
 WANTED = (
@@ -746,6 +747,13 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service would wait for the disk fifty thousand times, and no history has a power cut."""
+    if os.access(MEMORY, os.W_OK):
+        monkeypatch.setattr(tempfile, "tempdir", MEMORY)
+
+
 def try_histories(machine: type[Histories], number: int) -> None:
     machine.seen.clear()
     run_state_machine_as_test(
@@ -761,7 +769,7 @@ def try_histories(machine: type[Histories], number: int) -> None:
     )
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("quiet", "in_memory")
 def test_no_history_breaks_the_promise():
     number = HISTORIES or 200
 
