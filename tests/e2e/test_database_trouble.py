@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from scripts.postgres import PostgresServer
 from scripts.processes import ROOT, Process, Server, clean_environment, free_port
+from services.storage.postgres import LEASE_S
 from tests.e2e.conftest import (
     UNPACED,
     World,
@@ -22,11 +24,14 @@ from tests.e2e.conftest import (
     upload,
     wait_until,
 )
-from tests.e2e.tap import LostAnswer, open_pipes
+from tests.e2e.tap import LostAnswer, Pipe, open_pipes
 from tests.harness import csv_file
+from wiring.on_database import HANGING_S
 
 SOON_S = 8.0  # in which whoever asks gets an answer, whatever the database does
 NOBODY = "postgresql://postgres:the-password@127.0.0.1:1/hospitals"
+GRACE_S = 1.0
+EXCHANGE_S = 0.16  # with a database that is 80 ms away
 
 
 @pytest.fixture
@@ -125,6 +130,72 @@ def test_an_upload_that_was_stored_but_refused_is_not_loaded(
         again = upload(service, csv_file(2))
         assert_exactly_once(shared, service, again.json()["batch_id"], 2)
         assert len(all_held(shared)) == 2
+
+
+def test_a_process_that_is_told_to_stop_ends_though_the_database_hangs(
+    shared: World, postgres: PostgresServer
+):
+    """Busy or not; and whoever remains finishes its batches when the database goes on."""
+    grace = UNPACED | {"shutdown_grace_seconds": GRACE_S}
+    slow = grace | {"max_concurrent_requests": 2}
+    remaining, *leaving = at_once(
+        lambda: shared.web(**UNPACED),
+        lambda: shared.web(**grace),
+        lambda: shared.web(**slow, run_batches="true"),
+        lambda: shared.worker(**slow),
+    )
+    assert isinstance(remaining, Server)
+    batches = {accepted(remaining, rows): rows for rows in (20, 21)}
+    wait_until(lambda: shared.creates_under_way() > 3)
+
+    postgres.freeze()
+    try:
+        told_s = time.monotonic()
+        at_once(*[lambda one=one: one.stop(GRACE_S + HANGING_S + 4) for one in leaving])
+        took_s = time.monotonic() - told_s
+    finally:
+        postgres.thaw()
+
+    assert took_s < GRACE_S + HANGING_S + 1
+    shared.worker(**UNPACED)
+    for batch_id, rows in batches.items():
+        done = assert_exactly_once(shared, remaining, batch_id, rows)
+        assert done["resume_count"] == 1
+    assert len(all_held(shared)) == sum(batches.values())
+
+
+class Distant(Pipe):
+    """A way to a database that is far away: an exchange takes EXCHANGE_S."""
+
+    def loses_answer(self, request: bytes) -> bool:
+        time.sleep(EXCHANGE_S)  # noqa: TID251 - what is tested: a thread of the way
+        return False
+
+
+def test_rows_leave_together_and_stay_with_their_process_though_the_database_is_slow(
+    shared: World, postgres: PostgresServer
+):
+    pipes = [Distant("127.0.0.1", postgres.port) for _ in range(3)]
+    assert shared.database is not None
+    ways = [shared.database.replace(str(postgres.port), str(pipe.port)) for pipe in pipes]
+    with open_pipes(*pipes):
+        web, *_ = at_once(
+            lambda: shared.web(database_url=ways[0]),
+            *[lambda w=w: shared.worker(database_url=w, http_timeout_seconds=30) for w in ways[1:]],
+        )
+        assert isinstance(web, Server)
+        last = {"endpoint": "create", "kind": "slow", "name": "Hospital 20", "seconds": LEASE_S - 1}
+        shared.fault(last)
+        http.delete(f"{shared.directory.url}/_directory/stats")
+
+        batch_id = accepted(web, 20)
+
+        done = assert_exactly_once(shared, web, batch_id, 20)
+        assert done["resume_count"] == 0, "whoever runs it lives"
+        assert done["processing_time_seconds"] > LEASE_S
+        sent_s = http.get(f"{shared.directory.url}/_directory/stats").json()["create_times"]
+        assert len(sent_s) == len(all_held(shared)) == 20
+        assert sent_s[-1] - sent_s[0] < EXCHANGE_S
 
 
 def all_held(world: World) -> list[object]:
