@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -27,6 +28,7 @@ logger = get_logger(__name__)
 
 RETRY_S = 0.5  # how often a database that is away is asked again
 SEEN_EVERY_S = LEASE_S / 3
+FRESH_S = LEASE_S / 2  # an older answer says nothing of who works on a batch by now
 SILENCE_S = 3.0  # a database that is asked and says nothing for so long does not answer
 
 T = TypeVar("T")
@@ -196,29 +198,44 @@ class DatabasePeers:
                 except Exception:
                     logger.exception("unforeseen error", batch_id=str(batch_id))
 
-    async def live(self, *, takes_over: bool) -> None:
-        """Be seen by the other processes for as long as this one lives.
+    async def be_seen(self) -> None:
+        """Show the other processes that this one lives, for as long as it does.
 
-        Args:
-            takes_over: Have batches go on that nobody works on any more.
+        Whatever else it does must not hold this up: in a thread of its own, on a connection of its
+        own.
         """
         seen_s, since_s = -math.inf, math.inf  # when last, and since when without a gap
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "be-seen")
         while True:
-            try:
-                await self._soon(self._storage.be_seen)
+            with contextlib.suppress(StorageError):  # `keep_up` notices too
+                await loop.run_in_executor(thread, self._storage.be_seen)
                 now_s = clock.now_s()
                 since_s = since_s if now_s - seen_s < LEASE_S else now_s
                 seen_s = now_s
                 # After a gap the others may have had one too: it says nothing of them.
                 if now_s - since_s > LEASE_S:
-                    await self._free_unseen()
+                    freed = await loop.run_in_executor(thread, self._storage.free_unseen)
+                    if freed:
+                        logger.warning("a process is lost: others go on", batches=freed)
+            await asyncio.sleep(SEEN_EVERY_S)
+
+    async def keep_up(self, *, takes_over: bool) -> None:
+        """Know what the others do, and have go on what nobody works on any more.
+
+        Args:
+            takes_over: This is one that runs batches.
+        """
+        while True:
+            try:
                 if takes_over:
                     await self.take_over()
                 await self.refresh_all()
             except (StorageError, StorageUnavailable):
-                self._meters.checkpoint_failures.inc()  # that this process lives is stored too
+                pass  # it is noted that the database is away
             except Exception:
                 logger.exception("unforeseen error")
+            if self.is_away:
+                self._meters.checkpoint_failures.inc()
             await asyncio.sleep(SEEN_EVERY_S)
 
     async def take_over(self) -> None:
@@ -228,11 +245,6 @@ class DatabasePeers:
                 continue
             logger.info("batch is left over: it goes on", batch_id=str(batch_id))
             await self._offer(batch_id)
-
-    async def _free_unseen(self) -> None:
-        freed = await self._soon(self._storage.free_unseen)
-        if freed:
-            logger.warning("a process is lost: what it worked on goes on elsewhere", batches=freed)
 
     async def _soon(self, function: Callable[[], T]) -> T:
         """Return what the database answers; StorageError if it says nothing for a while."""
@@ -280,7 +292,11 @@ class DatabasePeers:
     async def _ask(self) -> dict[UUID, bool]:
         async with self._one_asks:
             self._asking = None
-            return await off_loop(self._storage.check)
+            asked_s = clock.now_s()
+            held = await off_loop(self._storage.check)
+            if clock.now_s() - asked_s > FRESH_S:
+                raise StorageError("the database answered too late")
+            return held
 
     def _publish(self, batch: Batch, row: int | None) -> None:
         if row is None:

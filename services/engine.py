@@ -18,6 +18,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
 from services.logs import get_logger
+from services.off_loop import seen
 from services.storage.contract import StorageError
 from services.storage.database import ATTEMPT_S, OPTIONS, PATIENCE_S
 from services.storage.postgres import CHANNEL, LEASE_S
@@ -63,6 +64,7 @@ class Engine:
         self._app.job_manager = _Jobs(self._app.connector)
         self._working: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._taking: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         """Connect; StorageError if that is not possible."""
@@ -92,12 +94,16 @@ class Engine:
         """Begin to take batches.
 
         Args:
-            take: Works on a batch; returns when that has ended. Being cancelled ends no work.
+            take: Works on a batch; returns when that has ended.
             at_once: Most batches.
         """
 
         async def taken(batch_id: str) -> None:
-            await take(UUID(batch_id))
+            taking = asyncio.ensure_future(take(UUID(batch_id)))
+            self._taking.add(taking)
+            taking.add_done_callback(self._taking.discard)
+            taking.add_done_callback(seen)
+            await asyncio.shield(taking)  # jobs are cancelled when the database goes away
 
         self._app.task(name=TASK)(taken)
         self._working = asyncio.create_task(self._work(at_once))

@@ -241,7 +241,11 @@ class Process:
         await asyncio.to_thread(self.storage.be_seen)
         await self._peers.refresh_all()
         await self.service.start([])
-        for work in (self._peers.live(takes_over=True), self._peers.follow()):
+        for work in (
+            self._peers.be_seen(),
+            self._peers.keep_up(takes_over=True),
+            self._peers.follow(),
+        ):
             self._tasks.add(asyncio.create_task(work))
 
     async def stop(self) -> None:

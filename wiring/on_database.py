@@ -46,14 +46,15 @@ async def on_database(
         await asyncio.to_thread(check_schema, url)
     except SchemaMismatch as mismatch:
         raise CannotStart(str(mismatch)) from None
-    database, engine = Database(url), Engine(url, directory_url)
-    storage = PostgresBatches(database, directory_url)
+    database, sign, engine = Database(url), Database(url, 1), Engine(url, directory_url)
+    storage = PostgresBatches(database, directory_url, sign)
     tracker = ProgressTracker(storage, meters=meters)
     peers = DatabasePeers(storage, tracker, engine.offer, meters)
     sharing = Sharing(shared_budgets(database, directory_url), peers)
     service = build_service(settings, api, tracker, _nothing, meters, sharing)
-    with contextlib.closing(database):
+    with contextlib.closing(database), contextlib.closing(sign):
         database.open()
+        sign.open()
         async with contextlib.aclosing(engine):
             try:
                 await engine.open()
@@ -72,7 +73,8 @@ async def on_database(
             if settings.run_batches:
                 engine.start(service.take, settings.max_queued_batches)
             async with _beside(
-                peers.live(takes_over=settings.run_batches),
+                peers.be_seen(),
+                peers.keep_up(takes_over=settings.run_batches),
                 peers.follow(),
                 listen(url, peers.hear, peers.hear_all),
                 engine.tidy(),

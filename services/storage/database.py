@@ -40,13 +40,14 @@ class Database:
 
     Args:
         url: `postgresql://...`
+        connections: Most of them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         self._pool = ConnectionPool(
             url,
             min_size=1,
-            max_size=CONNECTIONS,
+            max_size=connections,
             reconnect_timeout=ATTEMPT_S,
             kwargs=OPTIONS,
             open=False,

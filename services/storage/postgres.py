@@ -92,10 +92,16 @@ class PostgresBatches:
     Args:
         database: Its connections.
         directory_url: The directory of this process, which knows no batches of others.
+        sign: A connection of its own for what must not wait: the sign that this process lives.
     """
 
-    def __init__(self, database: Database, directory_url: str) -> None:
+    def __init__(
+        self, database: Database, directory_url: str, sign: Database | None = None
+    ) -> None:
         self._database = database
+        self._sign = sign or database
+        self._has_left = False
+        self._leaving = threading.Lock()  # whether it is still to be seen
         self._directory_url = directory_url
         self._me = uuid4()
         self._holds: dict[UUID, _Hold] = {}
@@ -306,25 +312,33 @@ class PostgresBatches:
         What it refused is removed, and what it was given, or gave up, in an exchange that failed is
         let go of: else nobody could ever have it.
         """
-        with self._deciding:
-            for batch_id in tuple(self._refused):
-                self._database.run(_DELETE_UNTAKEN, id=batch_id, me=self._me)
-                self._refused.discard(batch_id)
-                self._holds.pop(batch_id, None)
+        if self._refused:
+            with self._deciding:
+                self._remove_refused()
         self._give_up_strays()
-        self._database.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
+        with self._leaving:
+            if not self._has_left:
+                self._sign.run(_BE_SEEN, me=self._me, forget=FORGET_PROCESSES_AFTER)
+
+    def _remove_refused(self) -> None:
+        for batch_id in tuple(self._refused):
+            self._sign.run(_DELETE_UNTAKEN, id=batch_id, me=self._me)
+            self._refused.discard(batch_id)
+            self._holds.pop(batch_id, None)
 
     def _give_up_strays(self) -> None:
-        mine = self._database.read(_MINE, me=self._me)
+        mine = self._sign.read(_MINE, me=self._me)
         # Looked at after it: what is claimed meanwhile stays.
         held = {*self._holds, *self._claiming}
         for batch_id, fence, _ in mine:
             if batch_id not in held:
-                self._database.run(_GIVE_UP, id=batch_id, me=self._me, fence=fence)
+                self._sign.run(_GIVE_UP, id=batch_id, me=self._me, fence=fence)
 
     def leave(self) -> None:
         """Show that this process is gone: what it held may be taken at once."""
-        self._database.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
+        with self._leaving:
+            self._has_left = True
+            self._sign.run("DELETE FROM hospital_bulk.processes WHERE id = %(me)s", me=self._me)
 
     def free_unseen(self) -> int:
         """Have nobody hold what is held by processes that were not seen for as long as the lease.
@@ -336,8 +350,8 @@ class PostgresBatches:
             How many batches there were.
         """
         about = {"me": self._me, "lease_s": LEASE_S}
-        self._database.run(_DROP_UNACCEPTED, **about)
-        return self._database.run(_FREE_UNSEEN, **about)
+        self._sign.run(_DROP_UNACCEPTED, **about)
+        return self._sign.run(_FREE_UNSEEN, **about)
 
     def left_over(self) -> list[UUID]:
         """Return the unfinished batches of this directory that nobody holds, or is to take.

@@ -18,6 +18,7 @@ from models.errors import (
 from services.database_peers import SEEN_EVERY_S
 from services.off_loop import off_loop
 from services.outlook import UNHEARD
+from services.patient_directory import PROMPT_S, PROMPT_TRIES
 from services.storage.postgres import LEASE_S
 from tests.harness import assert_exactly_once, csv_file
 from tests.shared_harness import Process, SharedHarness
@@ -152,6 +153,32 @@ def test_a_process_that_has_not_heard_yet_asks_before_it_sends(tmp_path: Path):
 
         await assert_exactly_once(harness, await ended(harness, batch))
         assert len([method for method, _ in runner.line.sent if method == "POST"]) == 30
+
+    play(tmp_path, scenario)
+
+
+def test_a_late_answer_allows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It was right when it was given: that the process still had the batch."""
+
+    async def scenario(harness: SharedHarness) -> None:
+        batch = await harness.submit(csv_file(40))
+        holder, _ = await running(harness, batch)
+        delays_s = [PROMPT_S * 2] * PROMPT_TRIES  # so often a row waits for another turn
+
+        async def held_up(function: Callable[[], T], *, within_s: float | None = None) -> T:
+            answer = await off_loop(function, within_s=within_s)
+            if function == holder.storage.check:
+                is_late = not delays_s
+                holder.cut_off(is_late)
+                await asyncio.sleep(MINUTE_S if is_late else delays_s.pop())
+                holder.cut_off(False)
+            return answer
+
+        monkeypatch.setattr("services.database_peers.off_loop", held_up)
+
+        await assert_exactly_once(harness, await ended(harness, batch))
+        await asyncio.sleep(3 * MINUTE_S)
+        await assert_exactly_once(harness, harness.observer.batches[batch.id])
 
     play(tmp_path, scenario)
 
