@@ -261,12 +261,15 @@ class Ledger:
             self._journal.note(f"WRONG {finding.kind}: {finding.what}")
 
     def _check_cancel(self, entry: Entry, seen: Seen) -> None:
-        """Find out a cancelled batch that goes on though nobody resumed it."""
+        """Find out a cancelled batch that goes on though nobody resumed it.
+
+        One that another process has just taken over comes to rest in that run.
+        """
         if entry.cancelled_at is None:
             return
         if (
             seen.status == "completed"
-            or seen.runs > entry.cancelled_run
+            or (seen.runs > entry.cancelled_run and seen.status != "resumable")
             or (seen.status == "activating" and seen.updated_at > entry.cancelled_at)
         ):
             what = f"cancelled in run {entry.cancelled_run}, then {seen.status} in run {seen.runs}"
