@@ -21,6 +21,7 @@ from tests.e2e.conftest import (
     assert_exactly_once,
     at_once,
     http,
+    progress,
     upload,
     wait_until,
 )
@@ -90,6 +91,8 @@ def test_a_database_that_hangs_is_told_of_and_holds_up_no_answer(
     services = [one for one in company if isinstance(one, Server)]
     batch_id = accepted(services[0], 20)
     wait_until(lambda: shared.creates_under_way() > 3)
+    for service in services:
+        progress(service, batch_id)  # it knows the batch by now
 
     database.freeze()
     try:
