@@ -207,7 +207,7 @@ class DatabasePeers:
         seen_s, since_s = -math.inf, math.inf  # when last, and since when without a gap
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "be-seen")
         while True:
-            with contextlib.suppress(StorageError):  # `keep_up` notices too
+            try:
                 await loop.run_in_executor(thread, self._storage.be_seen)
                 now_s = clock.now_s()
                 since_s = since_s if now_s - seen_s < LEASE_S else now_s
@@ -217,6 +217,10 @@ class DatabasePeers:
                     freed = await loop.run_in_executor(thread, self._storage.free_unseen)
                     if freed:
                         logger.warning("a process is lost: others go on", batches=freed)
+            except StorageError:
+                pass  # `keep_up` notices too
+            except Exception:
+                logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
 
     async def keep_up(self, *, takes_over: bool) -> None:
