@@ -29,7 +29,8 @@ logger = get_logger(__name__)
 RETRY_S = 0.5  # how often a database that is away is asked again
 SEEN_EVERY_S = LEASE_S / 3
 FRESH_S = LEASE_S / 2  # an older answer says nothing of who works on a batch by now
-SILENCE_S = 3.0  # a database that is asked and says nothing for so long does not answer
+SILENCE_S = 3.0  # a database that is asked and says nothing for so long does not answer ...
+ALL_OF_IT_S = 30.0  # ... but may take longer to tell all of a batch, which may be large
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ class DatabasePeers:
         try:
             claim = await off_loop(partial(self._storage.claim, batch.id))
             is_clean = claim is not None and claim.is_clean
-            await self._read(batch.id)
+            await self._read(batch.id, within_s=None)
         except StorageError:
             await self._release(batch.id, is_clean=is_clean)
             raise StorageUnavailable from None
@@ -131,7 +132,7 @@ class DatabasePeers:
 
     async def cancel(self, batch: Batch) -> bool:
         try:
-            is_cancelled = await off_loop(partial(self._storage.cancel, batch.id))
+            is_cancelled = await self._soon(partial(self._storage.cancel, batch.id))
         except StorageError:
             raise StorageUnavailable from None
         await self.refresh(batch.id)
@@ -167,7 +168,7 @@ class DatabasePeers:
             if batch_id not in versions and batch_id not in self._publishing:
                 self._drop(batch_id)
         for batch_id, version in versions.items():
-            if self._versions.get(batch_id) != version:
+            if self._versions.get(batch_id) != version and not self.is_away:
                 await self.refresh(batch_id)
 
     def hear(self, batch_id: UUID, sender: str) -> None:
@@ -201,24 +202,27 @@ class DatabasePeers:
     async def be_seen(self) -> None:
         """Show the other processes that this one lives, for as long as it does.
 
-        Whatever else it does must not hold this up: in a thread of its own, on a connection of its
-        own.
+        On the beat of the event loop, since a process whose loop hangs does not work; but no other
+        work holds it up: it has a thread and a connection of its own.
         """
         seen_s, since_s = -math.inf, math.inf  # when last, and since when without a gap
+        is_warned = False
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "be-seen")
         while True:
             try:
                 await loop.run_in_executor(thread, self._storage.be_seen)
                 now_s = clock.now_s()
                 since_s = since_s if now_s - seen_s < LEASE_S else now_s
-                seen_s = now_s
+                seen_s, is_warned = now_s, False
                 # After a gap the others may have had one too: it says nothing of them.
                 if now_s - since_s > LEASE_S:
                     freed = await loop.run_in_executor(thread, self._storage.free_unseen)
                     if freed:
                         logger.warning("a process is lost: others go on", batches=freed)
             except StorageError:
-                pass  # `keep_up` notices too
+                if clock.now_s() - seen_s > LEASE_S and not is_warned:
+                    logger.warning("the others may take this process for lost")
+                    is_warned = True
             except Exception:
                 logger.exception("unforeseen error")
             await asyncio.sleep(SEEN_EVERY_S)
@@ -230,6 +234,7 @@ class DatabasePeers:
             takes_over: This is one that runs batches.
         """
         while True:
+            was_away = self.is_away
             try:
                 if takes_over:
                     await self.take_over()
@@ -238,7 +243,7 @@ class DatabasePeers:
                 pass  # it is noted that the database is away
             except Exception:
                 logger.exception("unforeseen error")
-            if self.is_away:
+            if was_away and self.is_away:
                 self._meters.checkpoint_failures.inc()
             await asyncio.sleep(SEEN_EVERY_S)
 
@@ -250,10 +255,10 @@ class DatabasePeers:
             logger.info("batch is left over: it goes on", batch_id=str(batch_id))
             await self._offer(batch_id)
 
-    async def _soon(self, function: Callable[[], T]) -> T:
+    async def _soon(self, function: Callable[[], T], within_s: float | None = SILENCE_S) -> T:
         """Return what the database answers; StorageError if it says nothing for a while."""
         try:
-            answer = await off_loop(function, within_s=SILENCE_S)
+            answer = await off_loop(function, within_s=within_s)
         except Unreadable:
             raise
         except (StorageError, TimeoutError) as error:
@@ -267,7 +272,7 @@ class DatabasePeers:
             return
         self.is_away = is_away
         if is_away:
-            logger.warning("the database does not answer: nothing is sent until it does")
+            logger.warning("the database does not answer")
         else:
             logger.info("the database answers again")
         self._tracker.watchers.tell_all()
@@ -312,11 +317,13 @@ class DatabasePeers:
         except StorageError:
             return None
 
-    async def _read(self, batch_id: UUID) -> None:
+    async def _read(self, batch_id: UUID, within_s: float | None = SILENCE_S) -> None:
         """Take over what is stored of a batch, unless it became this process's meanwhile."""
         since = self._versions.get(batch_id, 0) if batch_id in self._tracker else 0
+        if since == 0 and within_s is not None:
+            within_s = ALL_OF_IT_S
         try:
-            stored = await self._soon(partial(self._storage.read, batch_id, since))
+            stored = await self._soon(partial(self._storage.read, batch_id, since), within_s)
         except NotStored:
             self._drop(batch_id)
             return

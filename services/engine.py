@@ -17,8 +17,8 @@ from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
+from models.errors import BulkError
 from services.logs import get_logger
-from services.off_loop import seen
 from services.storage.contract import StorageError
 from services.storage.database import ATTEMPT_S, OPTIONS, PATIENCE_S
 from services.storage.postgres import CHANNEL, LEASE_S
@@ -76,8 +76,9 @@ class Engine:
     async def aclose(self) -> None:
         """Take no more batches, and give up all connections."""
         self.stop()
-        if self._working is not None:
-            await asyncio.wait({self._working}, timeout=PATIENCE_S)  # the database may be away
+        ending = {*self._taking, *([self._working] if self._working else [])}
+        if ending:
+            await asyncio.wait(ending, timeout=PATIENCE_S)  # the database may be away
         await self._app.close_async()
 
     async def offer(self, batch_id: UUID) -> None:
@@ -101,18 +102,25 @@ class Engine:
         async def taken(batch_id: str) -> None:
             taking = asyncio.ensure_future(take(UUID(batch_id)))
             self._taking.add(taking)
-            taking.add_done_callback(self._taking.discard)
-            taking.add_done_callback(seen)
+            taking.add_done_callback(self._taken)
             await asyncio.shield(taking)  # jobs are cancelled when the database goes away
 
         self._app.task(name=TASK)(taken)
         self._working = asyncio.create_task(self._work(at_once))
 
     def stop(self) -> None:
-        """Take no more batches."""
+        """Take no more batches; the work on those that were taken goes on."""
         self._is_stopping = True
         if self._working is not None:
             self._working.cancel()
+        for taking in self._taking:
+            taking.cancel()
+
+    def _taken(self, taking: asyncio.Future[None]) -> None:
+        self._taking.discard(taking)
+        error = None if taking.cancelled() else taking.exception()
+        if error is not None and not isinstance(error, BulkError):
+            logger.error("unforeseen error", exc_info=error)
 
     async def _work(self, at_once: int) -> None:
         """Run the engine's worker, which ends whenever the database goes away.

@@ -115,8 +115,8 @@ class RunsAnywhere:
             raise BatchConflict(cannot_cancel(batch))
         if batch.id in self._claims:
             self._runner.cancel(batch)
-        else:  # if nobody works on it nobody else may come to say that it has ended
-            await self._housekeeping.take(batch.id)
+        elif batch.status in INTERRUPTED:  # if nobody works on it nobody else may come to end it
+            await self._housekeeping.take(batch.id, to_end_it=True)
 
     async def wait(self, batch: Batch, stopping: asyncio.Event) -> None:
         changed = asyncio.Event()

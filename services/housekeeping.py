@@ -95,15 +95,22 @@ class Housekeeping:
                     self._recover_one(batch)
         await self._take_up_abandons(ANYBODY)
 
-    async def take(self, batch_id: UUID) -> None:
-        """Go on with an unfinished batch that no process works on; return when that has ended."""
+    async def take(self, batch_id: UUID, *, to_end_it: bool = False) -> None:
+        """Go on with an unfinished batch that no process works on; return when that has ended.
+
+        Args:
+            batch_id: The batch's.
+            to_end_it: Only if it was cancelled: then nothing of it is sent.
+        """
         await self._peers.refresh(batch_id)
         if batch_id not in self._tracker:
             return
         batch = self._tracker.get(batch_id)
         with contextlib.suppress(Taken, BatchNotFound, StorageUnavailable):
             async with self._claims.taken(batch) as is_clean:
-                if batch.status is BatchStatus.ABANDONING:
+                if to_end_it and not batch.cancelled:
+                    pass  # somebody has resumed it
+                elif batch.status is BatchStatus.ABANDONING:
                     self._claims.start(batch, self._abandon(batch))
                 elif batch.status in INTERRUPTED and is_clean:
                     again = batch.status is not BatchStatus.INITIALIZING

@@ -101,7 +101,8 @@ class Meters:
         )
         self.checkpoint_failures = Counter(
             f"{PREFIX}_checkpoint_failures",
-            "Writes of a batch's state that failed; each is tried again.",
+            "Writes of a batch's state that failed, and looks at a database that does not answer; "
+            "each is tried again.",
             registry=registry,
         )
         self._requests = Counter(

@@ -17,16 +17,19 @@ async def off_loop(function: Callable[[], T], *, within_s: float | None = None) 
     be written after a newer one.
 
     Raises:
-        TimeoutError: It did not end *within_s* seconds; it goes on, and nobody hears what of it.
+        TimeoutError: It did not end *within_s* seconds. If it was begun it goes on, and nobody
+            hears what came of it.
     """
     task = asyncio.ensure_future(asyncio.to_thread(function))
     try:
-        done, _ = await asyncio.wait({task}, timeout=within_s)
+        await asyncio.wait({task}, timeout=within_s)
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
-    if not done:
-        task.add_done_callback(seen)
+    if not task.done():
+        await asyncio.sleep(0)  # after a stall of the loop the time is over before it hears of it
+    if not task.done():
+        task.cancel()  # if it still waits for a thread it must not keep others waiting
         raise TimeoutError
     return task.result()
 

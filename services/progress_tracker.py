@@ -26,7 +26,7 @@ from services import clock
 from services.clock import WallClock, age_s, utc_now
 from services.logs import context_of, get_logger
 from services.meters import Meters
-from services.off_loop import off_loop
+from services.off_loop import off_loop, seen
 from services.storage.contract import AlreadyUploaded, BatchStorage, LostBatch, StorageError
 from services.watchers import Watchers
 
@@ -325,6 +325,7 @@ class ProgressTracker:
         """
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self._storage.check_writable))
+            self._check.add_done_callback(seen)
         done, _ = await asyncio.wait({self._check}, timeout=CHECK_S)
         return bool(done) and self._check.exception() is None
 
@@ -414,7 +415,7 @@ class ProgressTracker:
             try:
                 yield
             finally:
-                del self._ahead[batch.id]
+                self._ahead.pop(batch.id, None)
 
     def _lock(self, batch: Batch) -> asyncio.Lock:
         """One write of a batch at a time, so that an older snapshot never replaces a newer one."""

@@ -82,13 +82,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _work(self, future: asyncio.Future[T], work: Callable[[], T]) -> None:
         try:
-            future.set_result(work())
+            result = work()
+            if not future.cancelled():  # by somebody who waits for it no longer
+                future.set_result(result)
         except Held as held:
             held.until.add_done_callback(lambda _: self._work(future, work))
         except asyncio.CancelledError:
             future.cancel()
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
-            future.set_exception(error)
+            if not future.cancelled():
+                future.set_exception(error)
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,7 @@ from typing import Any
 
 from config import Settings
 from lifecycle import CannotStart
+from models.errors import StorageUnavailable
 from services.batch_service import BatchService
 from services.database_peers import DatabasePeers
 from services.engine import Engine, listen
@@ -59,7 +60,8 @@ async def on_database(
             try:
                 await engine.open()
                 await asyncio.to_thread(storage.be_seen)
-            except StorageError as error:
+                await peers.refresh_all()
+            except (StorageError, StorageUnavailable) as error:
                 raise CannotStart(f"DATABASE_URL cannot be used: {error}.") from None
             logger.info(
                 "beside other processes",
@@ -68,7 +70,6 @@ async def on_database(
                 directory=directory_url,
                 runs_batches=settings.run_batches,
             )
-            await peers.refresh_all()
             await service.start([])
             if settings.run_batches:
                 engine.start(service.take, settings.max_queued_batches)

@@ -105,7 +105,7 @@ class PostgresBatches:
         self._directory_url = directory_url
         self._me = uuid4()
         self._holds: dict[UUID, _Hold] = {}
-        self._claiming: set[UUID] = set()
+        self._in_exchange: set[UUID] = set()  # being claimed, or let go of
         self._refused: set[UUID] = set()  # that may be stored all the same
         self._deciding = threading.Lock()  # whether a new batch is accepted or removed
 
@@ -215,7 +215,7 @@ class PostgresBatches:
 
     def claim(self, batch_id: UUID) -> Claim | None:
         """Hold a batch from now on; None if another process holds it, or it is not there."""
-        self._claiming.add(batch_id)
+        self._in_exchange.add(batch_id)
         try:
             about = {"id": batch_id, "lease_s": LEASE_S}
             row = self._database.one(_CLAIM, **about, **self._knowing())
@@ -225,7 +225,7 @@ class PostgresBatches:
             self._holds[batch_id] = _Hold(fence, cancelled)
             return Claim(is_clean, cancelled)
         finally:
-            self._claiming.discard(batch_id)
+            self._in_exchange.discard(batch_id)
 
     def release(self, batch_id: UUID, *, is_clean: bool) -> int | None:
         """Hold a batch no more: another process may have it at once, or soon if this fails.
@@ -240,12 +240,16 @@ class PostgresBatches:
         Raises:
             StorageError: It is given up by the next `be_seen` that succeeds.
         """
-        hold = self._holds.pop(batch_id, None)
-        if hold is None:
-            return None
-        about = {"id": batch_id, "me": self._me, "fence": hold.fence}
-        row = self._database.one(_RELEASE, is_clean=is_clean, **about)
-        return None if row is None else int(row[0])
+        self._in_exchange.add(batch_id)
+        try:
+            hold = self._holds.pop(batch_id, None)
+            if hold is None:
+                return None
+            about = {"id": batch_id, "me": self._me, "fence": hold.fence}
+            row = self._database.one(_RELEASE, is_clean=is_clean, **about)
+            return None if row is None else int(row[0])
+        finally:
+            self._in_exchange.discard(batch_id)
 
     def check(self) -> dict[UUID, bool]:
         """Return all batches that this process still holds: whether somebody wants each cancelled.
@@ -312,9 +316,11 @@ class PostgresBatches:
         What it refused is removed, and what it was given, or gave up, in an exchange that failed is
         let go of: else nobody could ever have it.
         """
-        if self._refused:
-            with self._deciding:
+        if self._refused and self._deciding.acquire(blocking=False):  # else the next time
+            try:
                 self._remove_refused()
+            finally:
+                self._deciding.release()
         self._give_up_strays()
         with self._leaving:
             if not self._has_left:
@@ -329,7 +335,7 @@ class PostgresBatches:
     def _give_up_strays(self) -> None:
         mine = self._sign.read(_MINE, me=self._me)
         # Looked at after it: what is claimed meanwhile stays.
-        held = {*self._holds, *self._claiming}
+        held = {*self._holds, *self._in_exchange}
         for batch_id, fence, _ in mine:
             if batch_id not in held:
                 self._sign.run(_GIVE_UP, id=batch_id, me=self._me, fence=fence)

@@ -279,7 +279,7 @@ def test_who_cannot_ask_says_so_and_does_not_guess_how_long_it_takes(tmp_path: P
         holder, other = await running(harness, batch)
         for process in (holder, other):
             process.cut_off(True)
-        await asyncio.sleep(SEEN_EVERY_S)
+        await asyncio.sleep(3 * SEEN_EVERY_S)
 
         for process in (holder, other):
             assert process.service.outlook(await shown_by(process, batch)) == UNHEARD

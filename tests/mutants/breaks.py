@@ -942,7 +942,7 @@ BREAKS = (
     Break(
         "a batch that nobody runs stays cancelled for ever without having ended",
         "services/execution.py",
-        "            await self._housekeeping.take(batch.id)\n",
+        "            await self._housekeeping.take(batch.id, to_end_it=True)\n",
         "            pass\n",
         SHARING + "test_what_nobody_runs_is_cancelled_by_whom_is_asked_and_can_be_taken_back",
     ),

@@ -95,6 +95,26 @@ class TestClaims:
         is_clean = status in ENDED  # else nobody knows what was under way
         assert second.claim(batch.id) == Claim(is_clean=is_clean, cancelled=False)
 
+    def test_what_is_being_let_go_of_is_not_given_up_by_a_sign_of_life(
+        self, open_storage: Open, database: Database, monkeypatch: pytest.MonkeyPatch
+    ):
+        """That would say that something may be under way."""
+        storage, batch = open_storage(), a_batch()
+        storage.add(batch)
+        exchange = database.one
+
+        def late(query: str, **values: object) -> object:
+            storage.be_seen()
+            return exchange(query, **values)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "one", late)
+            assert storage.release(batch.id, is_clean=True) is not None
+
+        claim = open_storage().claim(batch.id)
+        assert claim is not None
+        assert claim.is_clean
+
     def test_what_is_not_there_cannot_be_claimed(self, open_storage: Open):
         assert open_storage().claim(uuid4()) is None
 
