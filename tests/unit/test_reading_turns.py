@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +120,9 @@ async def test_a_loop_is_busy_while_it_does_something_else():
 
     async def work() -> None:
         while True:
-            end_s = time.perf_counter() + 0.005
+            # Longer than a thread may keep the interpreter (5 ms), or the other never gets it: it
+            # would be given away only between two turns of the loop, and taken back at once.
+            end_s = time.perf_counter() + 4 * sys.getswitchinterval()
             while time.perf_counter() < end_s:
                 pass
             await asyncio.sleep(0)
