@@ -25,7 +25,7 @@ SETTINGS = QUICK | {
     "max_csv_size": 1100,
     "max_concurrent_requests": 40,
     "settle_seconds": 0.05,
-    "wake_timeout_seconds": 0.5,
+    "wake_timeout_seconds": 1.5,
 }
 NO_LIMITS = ("--create-limit", "0", "--lookup-limit", "0", "--root-limit", "0")
 WAIT_MS = 15_000  # a machine that does other things too
