@@ -64,6 +64,7 @@ class DatabasePeers:
         self._unreadable: set[UUID] = set()  # which are not served, and were told of
         self._news: dict[UUID, None] = {}
         self._has_news = asyncio.Event()
+        self._has_freed = asyncio.Event()  # batches of a process that is lost
         self._asking: asyncio.Task[dict[UUID, bool]] | None = None  # that has not begun yet
         self._one_asks = asyncio.Lock()
 
@@ -219,6 +220,7 @@ class DatabasePeers:
                     freed = await loop.run_in_executor(thread, self._storage.free_unseen)
                     if freed:
                         logger.warning("a process is lost: others go on", batches=freed)
+                        self._has_freed.set()
             except StorageError:
                 if clock.now_s() - seen_s > LEASE_S and not is_warned:
                     logger.warning("the others may take this process for lost")
@@ -245,7 +247,10 @@ class DatabasePeers:
                 logger.exception("unforeseen error")
             if was_away and self.is_away:
                 self._meters.checkpoint_failures.inc()
-            await asyncio.sleep(SEEN_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SEEN_EVERY_S):
+                    await self._has_freed.wait()
+            self._has_freed.clear()
 
     async def take_over(self) -> None:
         """Have some process take each unfinished batch that nobody works on."""
